@@ -19,4 +19,30 @@ int sqz_threads(void);
  */
 void sqz_parallel_for(size_t n, void (*body)(void *context, size_t i, int thread), void *context);
 
+/*
+ * Threads that work through many short loops together, at the price of one
+ * parallel region for all of them and a spinning barrier after each.
+ */
+struct sqz_team;
+
+/*
+ * Call body(context, team, thread) once on each of min(threads, sqz_threads())
+ * threads (at least one). All threads must make the same sequence of
+ * sqz_team_for() calls. From within another parallel body the team is the
+ * calling thread alone.
+ */
+void sqz_team_run(int threads, void (*body)(void *context, struct sqz_team *team, int thread), void *context);
+
+/*
+ * Share out the indices [0, n) among the team, and wait until all are done.
+ * Each thread begins with its own contiguous part, the same for equal n, so
+ * that it finds in its cache what it wrote in the loop before; then it takes
+ * over indices from parts that are behind. n is below 2^31.
+ */
+void sqz_team_for(struct sqz_team *team, int thread, size_t n, void (*body)(void *context, size_t i, int thread),
+                  void *context);
+
+/* Number of threads in the team. */
+int sqz_team_size(const struct sqz_team *team);
+
 #endif
