@@ -1,0 +1,8 @@
+/* conv_winograd_avx2.c - 3x3 convolutions of stride 1 by Winograd's method for AVX2. */
+#if defined(__x86_64__)
+#include "eval/simd_avx2.h"
+
+#include "eval/conv_winograd_template.h"
+
+#include "eval/simd_end.h"
+#endif
