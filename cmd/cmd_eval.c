@@ -1,0 +1,279 @@
+/* cmd_eval.c - sqz-eval: measures accuracy, size and speed on labelled images. */
+#include <string.h>
+
+#include "cmd/calibration_notice.h"
+#include "cmd/commands.h"
+#include "cmd/eval_report.h"
+#include "cmd/progress.h"
+#include "cmd/read_options.h"
+
+struct evaluate {
+    struct cmd_common common;
+    struct sqz_read_options read;
+    struct cmd_preprocess preprocess;
+    const char *data, *labels, *baseline, *predictions;
+    bool one_based, per_layer, exif;
+    long limit, batch, max_bad, label_offset;
+    double min_top1, max_drop;
+    bool min_top1_given, max_drop_given;
+};
+
+static int check_usage(const struct evaluate *evaluate) {
+    const char *command = evaluate->common.command;
+    if (!evaluate->data) return cmd_usage(command, "--data is missing: a folder of labelled images");
+    if (evaluate->max_drop_given && !evaluate->baseline) return cmd_usage(command, "--max-drop needs --baseline");
+    if (evaluate->predictions && strcmp(evaluate->predictions, "-") == 0)
+        return cmd_usage(command, "--predictions needs a file; the report takes standard output");
+    return CMD_CONTINUE;
+}
+
+static int open_dataset(const struct evaluate *evaluate, const struct cmd_subject *model, struct sqz_dataset **out) {
+    size_t classes = model->n_classes, offset = (size_t)evaluate->label_offset;
+    const struct sqz_dataset_options options = {
+        .labels = evaluate->labels,
+        .need_labels = true,
+        .one_based = evaluate->one_based,
+        .apply_exif = evaluate->exif,
+        .n_classes = classes > offset ? classes - offset : 1,
+    };
+    struct sqz_error err = {0};
+    if (sqz_dataset_open(evaluate->data, &options, out, &err) == SQZ_OK) return CMD_CONTINUE;
+    sqz_error_set_file(&err, evaluate->data);
+    return cmd_failure(&evaluate->common, &err);
+}
+
+static void name_bad_image(void *context, const char *name, const char *reason) {
+    cmd_warn(context, "%s: %s", name, reason);
+}
+
+static int run_evaluation(const struct evaluate *evaluate, const struct sqz_dataset *dataset,
+                          const struct cmd_subject *model, const struct cmd_subject *baseline,
+                          struct sqz_evaluation *out) {
+    struct cmd_progress progress;
+    cmd_progress_begin(&progress, &evaluate->common, "evaluate");
+    const struct sqz_evaluate_options options = {
+        .limit = (size_t)evaluate->limit,
+        .batch = (uint32_t)evaluate->batch,
+        .label_offset = (int)evaluate->label_offset,
+        .progress = cmd_progress_update,
+        .progress_context = &progress,
+        .bad_image = name_bad_image,
+        .bad_context = (void *)&evaluate->common,
+    };
+    struct sqz_subject subjects[2] = {cmd_subject_view(model)};
+    if (baseline) subjects[1] = cmd_subject_view(baseline);
+    struct sqz_error err = {0};
+    enum sqz_status status = sqz_evaluate(dataset, subjects, baseline ? 2 : 1, &options, out, &err);
+    cmd_progress_end(&progress);
+    if (status == SQZ_OK) return CMD_CONTINUE;
+    sqz_error_set_file(&err, evaluate->data);
+    return cmd_failure(&evaluate->common, &err);
+}
+
+/* Sets below this many images are too small for chance to be told from skill. */
+#define HINT_IMAGES 200
+
+static void hint_about_labels(const struct evaluate *evaluate, const struct cmd_eval_result *result) {
+    size_t n = result->evaluation->n_images, classes = result->model->n_classes;
+    if (n < HINT_IMAGES || cmd_top1(result, 0) >= 2.0 / (double)classes) return;
+    cmd_warn(&evaluate->common,
+             "top-1 is no better than chance: are the labels in the order of the net's classes (see --one-based, "
+             "--label-offset, --labels), and is the preprocessing right (--preprocess)?");
+}
+
+/* The quality limits of the command line. A limit of at most 1 for top-1 is a fraction, above it is percent. */
+static int check_gates(const struct evaluate *evaluate, const struct cmd_eval_result *result) {
+    const struct cmd_common *common = &evaluate->common;
+    const struct sqz_evaluation *evaluation = result->evaluation;
+    struct sqz_error err = {0};
+    double percent = 100 * cmd_top1(result, 0);
+    double wanted = evaluate->min_top1 <= 1 ? 100 * evaluate->min_top1 : evaluate->min_top1;
+    double drop = result->baseline ? 100 * (cmd_top1(result, 1) - cmd_top1(result, 0)) : 0;
+    if (evaluation->n_bad > (size_t)evaluate->max_bad) {
+        sqz_fail(&err, SQZ_BAD_IMAGE, "%zu of %zu images are broken, more than --max-bad %ld", evaluation->n_bad,
+                 evaluation->n_images, evaluate->max_bad);
+        sqz_error_set_file(&err, evaluate->data);
+    } else if (evaluate->min_top1_given && percent < wanted) {
+        sqz_fail(&err, SQZ_GATE, "top-1 is %.2f%%, below --min-top1 %g", percent, evaluate->min_top1);
+        sqz_error_set_file(&err, result->model->model.path);
+    } else if (evaluate->max_drop_given && drop > evaluate->max_drop) {
+        sqz_fail(&err, SQZ_GATE, "top-1 dropped by %.2f points, more than --max-drop %g", drop, evaluate->max_drop);
+        sqz_error_set_file(&err, result->model->model.path);
+    } else {
+        return CMD_DONE;
+    }
+    return cmd_failure(common, &err);
+}
+
+static int report(const struct evaluate *evaluate, const struct cmd_eval_result *result) {
+    struct sqz_error err = {0};
+    if (evaluate->predictions && cmd_eval_write_predictions(result, evaluate->predictions, &err) != SQZ_OK) {
+        sqz_error_set_file(&err, evaluate->predictions);
+        return cmd_failure(&evaluate->common, &err);
+    }
+    int code = CMD_DONE;
+    if (evaluate->common.json)
+        code = cmd_eval_print_json(&evaluate->common, result);
+    else
+        cmd_eval_print_text(result);
+    hint_about_labels(evaluate, result);
+    return code == CMD_DONE ? check_gates(evaluate, result) : code;
+}
+
+static int evaluate_subjects(const struct evaluate *evaluate, struct cmd_subject *model, struct cmd_subject *baseline) {
+    struct cmd_eval_result result = {.model = model, .baseline = baseline, .batch = (uint32_t)evaluate->batch};
+    struct sqz_error err = {0};
+    if (evaluate->per_layer && cmd_layer_changes(model->model.model, baseline ? baseline->model.model : NULL,
+                                                 &result.layers, &result.n_layers, &err) != SQZ_OK) {
+        sqz_free(result.layers);
+        return cmd_failure(&evaluate->common, &err);
+    }
+    cmd_subject_drop_weights(model);
+    if (baseline) cmd_subject_drop_weights(baseline);
+    struct sqz_dataset *dataset = NULL;
+    struct sqz_evaluation evaluation = {0};
+    int code = open_dataset(evaluate, model, &dataset);
+    if (code == CMD_CONTINUE) {
+        size_t n = sqz_dataset_count(dataset), limit = (size_t)evaluate->limit;
+        code = cmd_notice_calibration(&evaluate->common, model->model.model, dataset, limit && limit < n ? limit : n,
+                                      evaluate->data, &result.overlap);
+    }
+    if (code == CMD_CONTINUE) code = run_evaluation(evaluate, dataset, model, baseline, &evaluation);
+    if (code == CMD_CONTINUE) {
+        result.dataset = dataset;
+        result.evaluation = &evaluation;
+        code = report(evaluate, &result);
+    }
+    sqz_evaluation_free(&evaluation);
+    if (dataset) sqz_dataset_close(dataset);
+    sqz_free(result.layers);
+    return code;
+}
+
+static int evaluate_file(const struct evaluate *evaluate, const char *path) {
+    int code = check_usage(evaluate);
+    if (code != CMD_CONTINUE) return code;
+    struct cmd_subject model, baseline;
+    code = cmd_subject_open_classifier(&evaluate->common, path, &evaluate->read, &evaluate->preprocess,
+                                       (uint32_t)evaluate->batch, &model);
+    if (code != CMD_CONTINUE) return code;
+    if (!evaluate->baseline) {
+        code = evaluate_subjects(evaluate, &model, NULL);
+        cmd_subject_close(&model);
+        return code;
+    }
+    code = cmd_subject_open_classifier(&evaluate->common, evaluate->baseline, NULL, &evaluate->preprocess,
+                                       (uint32_t)evaluate->batch, &baseline);
+    if (code == CMD_CONTINUE) {
+        code = evaluate_subjects(evaluate, &model, &baseline);
+        cmd_subject_close(&baseline);
+    }
+    cmd_subject_close(&model);
+    return code;
+}
+
+int cmd_eval(int argc, char **argv) {
+    /* 16 images at a time keep two cores busy while one image still fits its share of the cache. */
+    struct evaluate evaluate = {.batch = 16};
+    const struct cmd_option options[] = {
+        {.name = "data",
+         .letter = 'd',
+         .kind = CMD_TEXT,
+         .value = "DIR",
+         .target = &evaluate.data,
+         .help = "Labelled images: a folder with labels.txt, a folder for each class, ILSVRC's validation folder with "
+                 "--labels, IDX files or CIFAR batches."},
+        {.name = "labels",
+         .kind = CMD_TEXT,
+         .value = "FILE",
+         .target = &evaluate.labels,
+         .help = "List of labels, when it is not labels.txt in the folder."},
+        {.name = "one-based", .kind = CMD_FLAG, .target = &evaluate.one_based, .help = "Labels in lists start at 1."},
+        {.name = "label-offset",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &evaluate.label_offset,
+         .high = 1e6,
+         .help = "Add N to each label: 1 for a net whose class 0 means background."},
+        {.name = "baseline",
+         .kind = CMD_TEXT,
+         .value = "MODEL2",
+         .target = &evaluate.baseline,
+         .help = "Compare with this model: agreement, KL divergence, drop, a paired test."},
+        {.name = "limit",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &evaluate.limit,
+         .low = 1,
+         .high = 1e9,
+         .help = "Take the first N images only."},
+        {.name = "batch",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &evaluate.batch,
+         .low = 1,
+         .high = 4096,
+         .help = "Run N images at a time, 16 by default. Results do not depend on it."},
+        {.name = "min-top1",
+         .kind = CMD_REAL,
+         .value = "X",
+         .target = &evaluate.min_top1,
+         .high = 100,
+         .given = &evaluate.min_top1_given,
+         .help = "End with 3 when top-1 is below X percent; a value up to 1 is a fraction."},
+        {.name = "max-drop",
+         .kind = CMD_REAL,
+         .value = "X",
+         .target = &evaluate.max_drop,
+         .low = -100,
+         .high = 100,
+         .given = &evaluate.max_drop_given,
+         .help = "End with 3 when top-1 is more than X percentage points below the baseline's."},
+        {.name = "max-bad",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &evaluate.max_bad,
+         .high = 1e9,
+         .help = "End with 1 when more than N images are broken, 0 by default."},
+        {.name = "per-layer",
+         .kind = CMD_FLAG,
+         .target = &evaluate.per_layer,
+         .help = "Add a table of layers: weights, density and, with --baseline, how far the weights moved."},
+        {.name = "predictions",
+         .kind = CMD_TEXT,
+         .value = "FILE",
+         .target = &evaluate.predictions,
+         .help = "Write a line for each image: its name, the five best classes and, behind a tab, the label and the "
+                 "probability of the best class."},
+        {.name = "exif",
+         .kind = CMD_FLAG,
+         .target = &evaluate.exif,
+         .help = "Turn photographs as their EXIF orientation says; the reference loaders do not."},
+        CMD_READ_OPTIONS(evaluate.read),
+        CMD_PREPROCESS_OPTIONS(evaluate.preprocess),
+        {0},
+    };
+    const struct cmd_page page = {
+        .command = "sqz-eval",
+        .summary = "Measure accuracy, size and speed of a model on labelled images",
+        .operands = "[MODEL] --data DIR",
+        .max_operands = 1,
+        .shared = CMD_HAS_JSON | CMD_HAS_THREADS | CMD_HAS_PROGRESS,
+        .description =
+            "Decodes the model, runs it over the images and prints top-1 and top-5 with 95% intervals (Wilson), bytes, "
+            "ratio, density of the kernels and bits per weight, the time to decode (from opening the file to the first "
+            "image), the median time for one image, and the peak memory.\n\n"
+            "Accuracy is the number of correct images over the number of all images asked for. A broken image is named "
+            "on standard error, not run, and stays in that denominator as a wrong one; so does an image whose result "
+            "holds NaN. Agreement and KL divergence are over the images that are not broken.",
+        .example = "sqz-eval squeezenet.sqz --data val/ --baseline squeezenet1_1.pth --max-drop 0.5\n"
+                   "sqz-eval alexnet.onnx --data ILSVRC2012_img_val --labels ground_truth.txt --one-based --json",
+        .options = options,
+    };
+    char **operands;
+    size_t n;
+    int code = cmd_parse(&page, argc, argv, &evaluate.common, &operands, &n);
+    const char *path;
+    if (code == CMD_CONTINUE) code = cmd_model_operand(&evaluate.common, operands, n, &path);
+    return code == CMD_CONTINUE ? evaluate_file(&evaluate, path) : code;
+}

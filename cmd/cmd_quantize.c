@@ -1,0 +1,201 @@
+/* cmd_quantize.c - sqz-quantize: lets the weights of each layer share a few values. */
+#include <math.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/model_facts.h"
+#include "cmd/model_io.h"
+#include "cmd/progress.h"
+#include "cmd/read_options.h"
+#include "cmd/report.h"
+#include "cmd/rules_text.h"
+#include "lib/quantize.h"
+
+struct quantize {
+    struct cmd_common common;
+    struct sqz_read_options read;
+    struct cmd_rules bits;
+    int method, init; /* enum sqz_kmeans_method, enum sqz_kmeans_init */
+    long seed, iterations;
+    bool lloyd_only; /* an option that only Lloyd's method knows was given */
+};
+
+static const char *const init_names[] = {"linear", "density", "kmeans++"};
+
+static void print_table(const struct sqz_model *model, const struct sqz_quantize_stats *stats, size_t n, FILE *stream) {
+    static const char *const titles[] = {"<layer", "weights", "nonzero", "bits", "values", "rms error", "max |dw|"};
+    struct cmd_table table;
+    cmd_table_begin(&table, titles, 7);
+    for (size_t i = 0; i < n; i++) {
+        cmd_table_cell(&table, "%s", sqz_model_layer_name(model, stats[i].weight));
+        cmd_table_cell(&table, "%zu", stats[i].count);
+        cmd_table_cell(&table, "%zu", stats[i].nonzero);
+        cmd_table_cell(&table, "%u", stats[i].bits);
+        cmd_table_cell(&table, "%u", stats[i].n_codebook);
+        cmd_table_cell(&table, "%.4g", sqrt(stats[i].mse));
+        cmd_table_cell(&table, "%.4g", (double)stats[i].max_change);
+    }
+    cmd_table_print(&table, stream);
+    cmd_table_free(&table);
+}
+
+static json_t *layers_json(const struct sqz_model *model, const struct sqz_quantize_stats *stats, size_t n) {
+    json_t *layers = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(layers, json_pack("{s:o, s:I, s:I, s:i, s:i, s:o, s:o}", "layer",
+                                                cmd_json_text(sqz_model_layer_name(model, stats[i].weight)), "weights",
+                                                (json_int_t)stats[i].count, "nonzero", (json_int_t)stats[i].nonzero,
+                                                "bits", (int)stats[i].bits, "codebook", (int)stats[i].n_codebook, "mse",
+                                                cmd_json_real(stats[i].mse), "max_change",
+                                                cmd_json_real((double)stats[i].max_change)));
+    return layers;
+}
+
+static int report(const struct quantize *quantize, const struct sqz_model *model,
+                  const struct sqz_quantize_stats *stats, size_t n, const char *output, size_t output_nbytes) {
+    FILE *stream = cmd_report_stream(output);
+    struct cmd_facts facts = cmd_model_facts(model);
+    if (quantize->common.json) {
+        json_t *json = json_pack("{s:o, s:I, s:I, s:I, s:o, s:o}", "output", cmd_json_text(output), "output_nbytes",
+                                 (json_int_t)output_nbytes, "weights", (json_int_t)facts.weights, "nonzero",
+                                 (json_int_t)facts.nonzero, "density", cmd_json_real(facts.density), "layers",
+                                 layers_json(model, stats, n));
+        return cmd_json_print(&quantize->common, json, stream);
+    }
+    if (quantize->common.quiet) return CMD_DONE;
+    print_table(model, stats, n, stream);
+    fprintf(stream, "%zu layers share their values, wrote %s, %zu bytes\n", n, cmd_output_name(output), output_nbytes);
+    return CMD_DONE;
+}
+
+static enum sqz_status quantize_and_note(const struct quantize *quantize, struct sqz_model *model,
+                                         struct sqz_quantize_stats *stats, size_t *n_stats, struct sqz_error *err) {
+    struct cmd_progress progress;
+    cmd_progress_begin(&progress, &quantize->common, "quantize");
+    const struct sqz_quantize_options options = {
+        .bits = quantize->bits.rule,
+        .n_bits = quantize->bits.n,
+        .method = (enum sqz_kmeans_method)quantize->method,
+        .init = (enum sqz_kmeans_init)quantize->init,
+        .seed = (uint64_t)quantize->seed,
+        .max_iterations = (uint32_t)quantize->iterations,
+        .progress = cmd_progress_update,
+        .progress_context = &progress,
+    };
+    enum sqz_status status = sqz_quantize(model, &options, stats, n_stats, err);
+    cmd_progress_end(&progress);
+    if (status != SQZ_OK) return status;
+    char text[CMD_RULES_TEXT];
+    cmd_rules_text(&quantize->bits, text);
+    if (quantize->method == SQZ_KMEANS_OPTIMAL)
+        return sqz_model_note(model, err, "quantize to bits %s, method optimal", *text ? text : "8 and 5");
+    return sqz_model_note(model, err, "quantize to bits %s, method lloyd from %s, seed %ld", *text ? text : "8 and 5",
+                          init_names[quantize->init], quantize->seed);
+}
+
+static int quantize_model(const struct quantize *quantize, struct cmd_model *input, const char *output) {
+    struct sqz_model *model = input->model;
+    struct sqz_quantize_stats *stats = sqz_alloc(model->n_weights + 1, sizeof *stats);
+    struct sqz_error err = {0};
+    size_t n = 0, output_nbytes = 0;
+    enum sqz_status status = stats ? quantize_and_note(quantize, model, stats, &n, &err)
+                                   : sqz_fail(&err, SQZ_OUT_OF_MEMORY, "not enough memory");
+    int code;
+    if (status != SQZ_OK) {
+        sqz_error_set_file(&err, input->path);
+        code = cmd_failure(&quantize->common, &err);
+    } else {
+        code = cmd_write_model(&quantize->common, sqz_format_find("hdf5", NULL), model, output, &output_nbytes);
+        if (code == CMD_DONE) code = report(quantize, model, stats, n, output, output_nbytes);
+    }
+    sqz_free(stats);
+    return code;
+}
+
+static int quantize_file(const struct quantize *quantize, const char *path) {
+    const char *output;
+    if (quantize->method == SQZ_KMEANS_OPTIMAL && quantize->lloyd_only)
+        return cmd_usage(quantize->common.command, "--method optimal takes no --init, --seed or --iterations");
+    int code = cmd_choose_output(&quantize->common, &path, 1, &output);
+    if (code != CMD_CONTINUE) return code;
+    struct cmd_model input;
+    code = cmd_read_model(&quantize->common, path, &quantize->read, &input);
+    if (code != CMD_CONTINUE) return code;
+    code = quantize_model(quantize, &input, output);
+    cmd_model_free(&input);
+    return code;
+}
+
+int cmd_quantize(int argc, char **argv) {
+    struct quantize quantize = {0};
+    const struct cmd_option options[] = {
+        {.name = "bits",
+         .letter = 'b',
+         .kind = CMD_RULES,
+         .value = "[PATTERN=]B",
+         .target = &quantize.bits,
+         .low = 1,
+         .high = SQZ_MAX_BITS,
+         .whole = true,
+         .help = "At most 2^B shared values for the weights that are not zero, B from 1 to 8; by default 8 for "
+                 "convolutions and 5 for dense layers. With a pattern: for the layers it matches; may be repeated, the "
+                 "last match wins."},
+        {.name = "method",
+         .kind = CMD_CHOICE,
+         .value = "METHOD",
+         .choices = "lloyd optimal",
+         .target = &quantize.method,
+         .help = "lloyd, the default: Lloyd's iteration. optimal: the exact one-dimensional k-means."},
+        {.name = "init",
+         .kind = CMD_CHOICE,
+         .value = "INIT",
+         .choices = "linear density kmeans++",
+         .target = &quantize.init,
+         .given = &quantize.lloyd_only,
+         .help =
+             "Where Lloyd's iteration starts: linear, the default (evenly over the range), density (evenly over the "
+             "distribution) or kmeans++ (random, see --seed)."},
+        {.name = "seed",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &quantize.seed,
+         .high = 4294967295.0,
+         .given = &quantize.lloyd_only,
+         .help = "Seed of kmeans++, 0 by default."},
+        {.name = "iterations",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &quantize.iterations,
+         .high = 1e6,
+         .given = &quantize.lloyd_only,
+         .help = "Bound on Lloyd's iterations; 0, the default: until nothing moves."},
+        CMD_READ_OPTIONS(quantize.read),
+        {0},
+    };
+    const struct cmd_page page = {
+        .command = "sqz-quantize",
+        .summary = "Let the weights of each layer share a few values",
+        .operands = "[MODEL]",
+        .max_operands = 1,
+        .shared = CMD_HAS_OUTPUT | CMD_HAS_JSON | CMD_HAS_THREADS | CMD_HAS_PROGRESS,
+        .output_help = "The working file to write; - or none: standard output.",
+        .description =
+            "Replaces the weights of each convolution and dense layer by the nearest of a few shared values, found by "
+            "one-dimensional k-means (weight sharing of the Deep Compression paper). Zero stays zero and is not one of "
+            "the 2^B values; no other weight becomes zero. A layer with fewer distinct values keeps them exactly. "
+            "Biases, scales and shifts stay as they are.\n\n"
+            "Prints for each layer the number of shared values, the root mean square error over the weights that are "
+            "not "
+            "zero, and the largest change of a weight; on standard error when the model itself goes to standard "
+            "output.",
+        .example = "sqz-quantize pruned.h5 --bits 5 --bits 'features.0=8' -o quantized.h5\n"
+                   "sqz-quantize squeezenet1_1.pth --method optimal --bits 6 | sqz-encode -o squeezenet.sqz",
+        .options = options,
+    };
+    char **operands;
+    size_t n;
+    int code = cmd_parse(&page, argc, argv, &quantize.common, &operands, &n);
+    const char *path;
+    if (code == CMD_CONTINUE) code = cmd_model_operand(&quantize.common, operands, n, &path);
+    return code == CMD_CONTINUE ? quantize_file(&quantize, path) : code;
+}
