@@ -1,0 +1,200 @@
+# Makefile - builds, tests and installs sqz. `make help` lists the targets.
+#
+# One file, no recursion: every source is listed by the room it belongs to.
+# Objects go to build/<mode>/ with modes release and asan (AddressSanitizer and
+# UBSan). CC, CFLAGS, LDFLAGS, PREFIX and DESTDIR are honoured; V=1 shows the
+# commands; MODE=asan makes `all` and `check` use the sanitizers.
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+MODE ?= release
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+
+# ---- rooms -------------------------------------------------------------
+
+LIB_BASE := lib/status.c lib/memory.c lib/bytes.c lib/half.c lib/parallel.c lib/files.c lib/shape.c lib/sha256.c
+LIB_MODEL := lib/model.c lib/image_record.c lib/infer.c lib/packed.c lib/codebook.c lib/layers.c lib/graph_code.c
+LIB_COMPRESS := lib/prune.c lib/quantize.c lib/kernel_list.c lib/select.c lib/sorted.c lib/random.c lib/kmeans.c lib/monge.c lib/kmeans_cells.c lib/kmeans_optimal.c
+LIB_CODE := lib/huffman.c lib/huffman_decode.c lib/gaps.c lib/layout.c lib/range_coder.c lib/side_code.c lib/tensor_form.c \
+            lib/tensor_plan.c lib/tensor_encode.c lib/tensor_decode.c lib/container_file.c lib/container_write.c lib/container_read.c \
+            lib/container_ledger.c
+LIB := $(LIB_BASE) $(LIB_MODEL) $(LIB_COMPRESS) $(LIB_CODE)
+
+FORMATS_TABLE := formats/formats.c
+FORMATS_PYTORCH := formats/pickle.c formats/pickle_stack.c formats/pickle_scalar.c formats/pickle_object.c formats/pickle_value.c \
+        formats/pytorch.c formats/pytorch_zip.c formats/pytorch_legacy.c formats/pytorch_globals.c formats/pytorch_dtype.c \
+        formats/pytorch_tensor.c formats/checkpoint.c formats/checkpoint_names.c formats/archs.c formats/arch_build.c \
+        formats/archs_squeezenet.c formats/archs_alexnet.c formats/archs_vgg.c formats/npz.c
+FORMATS_ONNX := formats/onnx_read.c formats/onnx_graph.c formats/onnx_names.c formats/onnx_tensor.c formats/onnx_fold.c \
+                formats/onnx_fold_shape.c formats/onnx_ops.c formats/onnx_ops_window.c formats/onnx_ops_dense.c \
+                formats/onnx_ops_shape.c formats/onnx_scale.c formats/onnx_pending.c formats/onnx_weights.c \
+                formats/onnx_input.c formats/onnx_write.c formats/onnx_export_ops.c
+FORMATS_NCNN := formats/ncnn.c formats/ncnn_param.c formats/ncnn_weights.c formats/ncnn_layers.c formats/ncnn_windows.c \
+                formats/ncnn_elements.c formats/ncnn_nodes.c formats/ncnn_input.c formats/blob_table.c
+FORMATS_HAN := formats/caffe_text.c formats/caffe_graph.c formats/han_net.c
+FORMATS_HDF5 := formats/hdf5_file.c formats/hdf5_write.c formats/hdf5_parts.c
+FORMATS := $(FORMATS_TABLE) $(FORMATS_PYTORCH) $(FORMATS_ONNX) $(FORMATS_NCNN) $(FORMATS_HAN) $(FORMATS_HDF5)
+
+EVAL_ENGINE := eval/isa.c eval/kernels.c eval/conv_layout.c eval/plan.c eval/plan_fuse.c eval/plan_memory.c eval/relayout.c eval/session.c eval/reference.c eval/elementwise.c eval/conv_depthwise_avx2.c eval/conv_depthwise_avx512.c eval/conv_gemm_avx2.c eval/conv_gemm_avx512.c eval/conv_winograd_avx2.c eval/conv_winograd_avx512.c eval/gemm_avx2.c eval/gemm_avx512.c eval/lrn_avx2.c eval/lrn_avx512.c eval/pool_avx2.c eval/pool_avx512.c
+EVAL_IMAGES := eval/image.c eval/image_jpeg.c eval/image_png.c eval/image_pnm.c eval/exif.c eval/resize.c eval/preprocess.c eval/dataset.c eval/dataset_folder.c eval/dataset_list.c eval/idx.c eval/cifar.c
+EVAL_REPORT := eval/metrics.c eval/evaluate.c eval/npy.c
+EVAL_SEARCH := eval/image_digest.c eval/allocate.c
+EVAL := $(EVAL_ENGINE) $(EVAL_IMAGES) $(EVAL_REPORT) $(EVAL_SEARCH)
+
+CMD := cmd/main.c cmd/options.c cmd/help.c cmd/progress.c cmd/report.c cmd/model_io.c cmd/model_facts.c cmd/subject.c \
+       cmd/preprocess_options.c cmd/class_names.c cmd/rules_text.c cmd/restore.c cmd/eval_report.c cmd/calibration_notice.c \
+       cmd/cmd_import.c cmd/cmd_info.c cmd/cmd_prune.c cmd/cmd_quantize.c cmd/cmd_encode.c cmd/cmd_decode.c \
+       cmd/cmd_run.c cmd/cmd_eval.c cmd/cmd_export.c cmd/cmd_compare.c
+
+# Protobuf messages, generated into the build folder: formats/NAME.proto.
+PROTOS := formats/onnx.proto
+
+# Unit tests: tests/unit/NAME.c each define `Suite *NAME(void)`; listed in tests/unit/suites.h as well.
+UNIT := tests/unit/main.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_base.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/test_kernels.c tests/unit/test_engine.c
+
+# Commands that `sqz` answers to; each is installed as a link sqz-NAME.
+COMMANDS := import info prune quantize encode decode run eval export compare
+
+# ---- tools and flags ---------------------------------------------------
+
+PKGS := zlib hdf5 libprotobuf-c libjpeg libpng jansson libzip
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+CHECK_CFLAGS = $(shell pkg-config --cflags check)
+CHECK_LIBS = $(shell pkg-config --libs check)
+
+DEPS := gcc make pkg-config zlib1g-dev libhdf5-dev protobuf-c-compiler libprotobuf-c-dev libjpeg-dev libpng-dev \
+        libjansson-dev libzip-dev libopenblas-dev liblapacke-dev
+DEPS_TEST := check dataset-fashion-mnist
+DEPS_FUZZ := clang libclang-rt-14-dev
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wpointer-arith -Wvla -Wwrite-strings
+# No contraction of a*b+c: results must not depend on what the compiler fuses.
+SQZ_CFLAGS := -std=c11 -D_GNU_SOURCE -I. -fopenmp -ffp-contract=off -MMD -MP $(PKG_CFLAGS)
+LIBS := -Wl,--as-needed -fopenmp $(PKG_LIBS) -lm
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+# ---- rules of one build mode -------------------------------------------
+
+# obj MODE,SOURCES
+obj = $(patsubst %.c,build/$(1)/%.o,$(2))
+PRODUCT := $(LIB) $(FORMATS) $(EVAL)
+
+# mode_rules MODE,EXTRA FLAGS
+define mode_rules
+build/$(1)/libsqz.a: $(call obj,$(1),$(PRODUCT)) $(patsubst %.proto,build/$(1)/%.pb-c.o,$(PROTOS))
+	@echo "  AR    $$@"
+	$(Q)rm -f $$@ && ar rcs $$@ $$^
+
+build/$(1)/sqz: $(call obj,$(1),$(CMD)) build/$(1)/libsqz.a
+	@echo "  LD    $$@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
+	$(Q)for c in $(COMMANDS); do ln -sf sqz build/$(1)/sqz-$$$$c; done
+
+build/$(1)/unit: $(call obj,$(1),$(UNIT)) build/$(1)/libsqz.a
+	@echo "  LD    $$@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $$(CHECK_LIBS) $(LIBS)
+
+build/$(1)/bench-%: build/$(1)/tests/bench/bench_%.o build/$(1)/libsqz.a
+	@echo "  LD    $$@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
+
+build/$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	@echo "  CC    $$<"
+	$(Q)$(CC) $(SQZ_CFLAGS) $(WARN) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
+
+build/$(1)/%.pb-c.c build/$(1)/%.pb-c.h: %.proto
+	@mkdir -p $$(@D)
+	@echo "  PROTO $$<"
+	$(Q)protoc-c --c_out=build/$(1) $$<
+
+build/$(1)/%.pb-c.o: build/$(1)/%.pb-c.c
+	$(Q)$(CC) $(SQZ_CFLAGS) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
+
+$(call obj,$(1),$(FORMATS_ONNX) $(UNIT)): | $(patsubst %.proto,build/$(1)/%.pb-c.h,$(PROTOS))
+
+-include $(patsubst %.o,%.d,$(call obj,$(1),$(PRODUCT) $(CMD) $(UNIT)))
+endef
+
+# ---- targets -----------------------------------------------------------
+
+.PHONY: all demo deps deps-test deps-fuzz check check-asan check-layers bench fuzz samples install uninstall clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: build/$(MODE)/sqz ## build the commands (the default)
+
+$(eval $(call mode_rules,release,))
+$(eval $(call mode_rules,asan,$(SANITIZE)))
+
+deps: ## install what the build needs (Debian, as root)
+	apt-get install -y --no-install-recommends $(DEPS)
+
+deps-test: deps ## install what the tests need as well
+	apt-get install -y --no-install-recommends $(DEPS_TEST)
+
+deps-fuzz: deps ## install what the fuzzers need as well
+	apt-get install -y --no-install-recommends $(DEPS_FUZZ)
+
+demo: build/release/sqz ## run both sample nets through the whole pipeline and print one table
+	$(Q)PATH="$(CURDIR)/build/release:$$PATH" samples/demo.sh
+
+check: build/$(MODE)/sqz build/$(MODE)/unit ## run the unit and command tests
+	$(Q)SQZ_BIN="$(CURDIR)/build/$(MODE)" build/$(MODE)/unit
+
+check-asan: build/asan/sqz build/asan/unit ## the same under AddressSanitizer and UBSan
+	$(Q)SQZ_BIN="$(CURDIR)/build/asan" build/asan/unit
+
+bench: build/release/bench-kernels ## measure kernels, inference and decoding
+	$(Q)build/release/bench-kernels
+
+# Seconds that `make fuzz` spends on each target.
+FUZZ_SECONDS ?= 30
+FUZZERS := fuzz_model fuzz_sqz fuzz_image
+
+build/fuzz/%: tests/fuzz/%.c $(PRODUCT) $(patsubst %.proto,build/release/%.pb-c.h,$(PROTOS))
+	@mkdir -p $(@D)
+	@echo "  FUZZ  $@"
+	$(Q)clang $(filter-out -MMD -MP,$(SQZ_CFLAGS)) -Ibuild/release -O1 -g -w -fsanitize=fuzzer,address,undefined \
+		-o $@ $< $(PRODUCT) $(patsubst %.proto,build/release/%.pb-c.c,$(PROTOS)) $(LIBS)
+
+fuzz: $(FUZZERS:%=build/fuzz/%) ## fuzz the readers for FUZZ_SECONDS each (needs clang: make deps-fuzz)
+	$(Q)for f in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$f && \
+		build/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 \
+		build/fuzz/corpus/$$f || exit 1; done
+
+samples: build/release/classify ## build the example programs
+
+build/release/classify: build/release/samples/classify.o build/release/libsqz.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+build/release/make-alexnet: build/release/tests/tools/make_alexnet.o build/release/libsqz.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+install: build/release/sqz ## install the commands and their manual pages under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 build/release/sqz $(DESTDIR)$(PREFIX)/bin/sqz
+	for c in $(COMMANDS); do \
+		ln -sf sqz $(DESTDIR)$(PREFIX)/bin/sqz-$$c && \
+		build/release/sqz-$$c --help-man >$(DESTDIR)$(PREFIX)/share/man/man1/sqz-$$c.1 || exit 1; done
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/sqz
+	for c in $(COMMANDS); do \
+		rm -f $(DESTDIR)$(PREFIX)/bin/sqz-$$c $(DESTDIR)$(PREFIX)/share/man/man1/sqz-$$c.1; done
+
+check-layers: ## hold the includes against the law of layers
+	$(Q)tests/check-layers.sh
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
