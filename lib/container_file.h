@@ -23,8 +23,8 @@ struct sqz_section {
 
 /* A file whose header has been verified; sections are in place but not yet checked. */
 struct sqz_container_file {
-    size_t graph_nbytes;          /* inflated */
-    const uint8_t *deflated;      /* the graph */
+    size_t graph_nbytes;     /* inflated */
+    const uint8_t *deflated; /* the graph */
     size_t deflated_nbytes;
     size_t n_sections;
     struct sqz_section *sections; /* owned */

@@ -46,20 +46,53 @@ static enum sqz_status count_streams(const struct sqz_tensor_form *form, const s
     return status;
 }
 
+/* A range-coded tensor: zero flags are its positions, and the bound is the entropy of its levels. */
+static enum sqz_status count_range_streams(const struct sqz_tensor_form *form, const struct sqz_symbols *symbols,
+                                           const struct sqz_weight *weight, struct stream_bits *bits,
+                                           struct sqz_error *err) {
+    struct sqz_signed_levels levels;
+    const struct sqz_lanes *lanes = &form->lanes;
+    double flags = 0;
+    uint64_t total = 0;
+    SQZ_TRY(sqz_signed_levels_of(weight->packed, weight->count, &levels, err));
+    enum sqz_status status = SQZ_OK;
+    for (size_t i = 0; status == SQZ_OK && i < lanes->n_lanes; i++) {
+        size_t n_rows = lanes->row ? sqz_lane_count(lanes, i) / lanes->row : lanes->n_rows;
+        struct sqz_range_geometry geometry =
+            sqz_range_geometry_of(&weight->shape, n_rows, lanes->row, form->range.scan);
+        struct sqz_buffer bytes = {0};
+        status = sqz_range_encode_rows(&form->range, &geometry, levels.levels + sqz_lane_start(lanes, i), &bytes,
+                                       &flags, err);
+        total += 8 * (uint64_t)bytes.nbytes;
+        sqz_buffer_free(&bytes);
+    }
+    sqz_free(levels.owned);
+    if (status != SQZ_OK) return status;
+    bits->positions = (uint64_t)flags < total ? (uint64_t)flags : total;
+    bits->values = total - bits->positions;
+    uint64_t *counts = sqz_alloc0(2 * SQZ_MAX_LEVEL + 1, sizeof *counts);
+    if (!counts) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
+    for (size_t i = 0; i < symbols->count; i++) counts[symbols->symbols[i]]++;
+    bits->entropy = entropy_bits(counts, 2 * SQZ_MAX_LEVEL + 1);
+    sqz_free(counts);
+    return SQZ_OK;
+}
+
 static double per_survivor(double n_bits, size_t nonzero) {
     return nonzero ? n_bits / (double)nonzero : 0;
 }
 
-static void fill_stats(const struct sqz_tensor_form *form, const struct stream_bits *bits,
+static void fill_stats(const struct sqz_tensor_form *form, size_t n_values, const struct stream_bits *bits,
                        struct sqz_tensor_stats *stats) {
     static const char *const layouts[] = {"dense", "bitmap", "gaps"};
     stats->layout = layouts[form->layout];
-    stats->coder = "huffman";
-    stats->weight_bits = form->n_values ? ceil(log2((double)form->n_values)) : 0;
+    stats->coder = form->coder == SQZ_STREAM_RANGE ? "range" : "huffman";
+    stats->weight_bits = n_values ? ceil(log2((double)n_values)) : 0;
     stats->weight_bits_coded = per_survivor((double)bits->values, stats->nonzero);
     double index_bits = 0;
     if (form->layout == SQZ_LAYOUT_GAPS) index_bits = (double)bits->n_positions * form->width;
-    if (form->layout == SQZ_LAYOUT_BITMAP) index_bits = (double)stats->count;
+    bool has_flags = form->coder == SQZ_STREAM_RANGE && form->range.has_zero;
+    if (form->layout == SQZ_LAYOUT_BITMAP || has_flags) index_bits = (double)stats->count;
     stats->index_bits = per_survivor(index_bits, stats->nonzero);
     stats->index_bits_coded = per_survivor((double)bits->positions, stats->nonzero);
     stats->entropy_nbits = bits->entropy;
@@ -75,20 +108,27 @@ static enum sqz_status count_packed(const struct sqz_weight *weight, const struc
     enum sqz_status status = sqz_form_read(&form, &in, &weight->shape, weight->count, weight->name, err);
     if (status == SQZ_OK) status = sqz_packed_check(weight->packed, &weight->shape, weight->name, err);
     if (status == SQZ_OK) status = sqz_symbols_of(weight->packed, weight->count, &mapped, &symbols, err);
-    if (status == SQZ_OK && mapped.n_values > form.n_values)
+    bool is_range = form.coder == SQZ_STREAM_RANGE;
+    if (status == SQZ_OK && mapped.n_values > form.n_values && !(is_range && form.storage == SQZ_STORAGE_UNIFORM))
         status = sqz_fail(err, SQZ_ARGUMENT, "weight %s is not the one in the file", weight->name);
-    if (status == SQZ_OK) status = count_streams(&form, &symbols, &bits, err);
+    if (status == SQZ_OK)
+        status = is_range ? count_range_streams(&form, &symbols, weight, &bits, err)
+                          : count_streams(&form, &symbols, &bits, err);
     if (status == SQZ_OK) {
         size_t streams = sqz_reader_left(&in), side = section->nbytes - streams;
         size_t codebook = sqz_bit_bytes(form.codebook_nbits);
         size_t positions = (size_t)((bits.positions + 4) / 8);
         if (positions > streams) positions = streams;
-        ledger->codebook_nbytes += codebook;
-        ledger->table_nbytes += side - codebook;
-        ledger->position_nbytes += positions;
-        ledger->value_nbytes += streams - positions;
+        if (weight->role == SQZ_ROLE_KERNEL) {
+            ledger->codebook_nbytes += codebook;
+            ledger->table_nbytes += side - codebook;
+            ledger->position_nbytes += positions;
+            ledger->value_nbytes += streams - positions;
+        } else {
+            ledger->bias_nbytes += section->nbytes;
+        }
         stats->nonzero = sqz_packed_nonzero(weight->packed);
-        fill_stats(&form, &bits, stats);
+        fill_stats(&form, mapped.n_values, &bits, stats);
     }
     sqz_free(symbols.owned);
     sqz_form_free(&mapped);
@@ -109,14 +149,13 @@ static void count_floats(const struct sqz_weight *weight, const struct sqz_secti
 }
 
 enum sqz_status sqz_container_ledger(const void *data, size_t nbytes, const struct sqz_model *model,
-                                     struct sqz_ledger *ledger, struct sqz_tensor_stats *stats,
-                                     struct sqz_error *err) {
+                                     struct sqz_ledger *ledger, struct sqz_tensor_stats *stats, struct sqz_error *err) {
     *ledger = (struct sqz_ledger){0};
     struct sqz_container_file file;
     enum sqz_status status = sqz_container_file_open(&file, data, nbytes, err);
     if (status == SQZ_OK && file.n_sections != model->n_weights)
-        status = sqz_fail(err, SQZ_ARGUMENT, "the file has %zu tensors, the model %zu", file.n_sections,
-                          model->n_weights);
+        status =
+            sqz_fail(err, SQZ_ARGUMENT, "the file has %zu tensors, the model %zu", file.n_sections, model->n_weights);
     size_t sections = 0;
     for (size_t i = 0; status == SQZ_OK && i < file.n_sections; i++) {
         const struct sqz_section *section = &file.sections[i];

@@ -57,9 +57,7 @@ static enum sqz_status decode_section(struct decoding *decoding, size_t i, struc
 }
 
 static bool is_shared(const struct decoding *decoding, size_t i) {
-    const struct sqz_weight *weight = &decoding->model->weights[i];
-    return !is_float(&decoding->sections[i]) &&
-           sqz_lanes_of(&weight->shape, weight->count).n_lanes > SQZ_LANES_GROUP;
+    return !is_float(&decoding->sections[i]) && decoding->model->weights[i].count > SQZ_LANES_GROUP_COUNT;
 }
 
 static void decode_small(void *context, size_t i, int thread) {
@@ -102,8 +100,8 @@ static enum sqz_status decode_shared(struct decoding *decoding, size_t i, struct
     struct sqz_weight *weight = &decoding->model->weights[i];
     SQZ_TRY(check_crc(decoding, i, err));
     struct sqz_tensor_decoder decoder;
-    enum sqz_status status = sqz_tensor_open(&decoder, section->data, section->nbytes, &weight->shape, weight->count,
-                                             weight->name, err);
+    enum sqz_status status =
+        sqz_tensor_open(&decoder, section->data, section->nbytes, &weight->shape, weight->count, weight->name, err);
     if (status == SQZ_OK) status = decode_groups(&decoder, err);
     if (status == SQZ_OK) weight->packed = sqz_tensor_take(&decoder);
     sqz_tensor_close(&decoder);
@@ -139,8 +137,8 @@ static enum sqz_status decode_file(const struct sqz_container_file *file, size_t
                           model->n_weights);
     if (status == SQZ_OK) {
         decoding.statuses = sqz_alloc0(model->n_weights, sizeof *decoding.statuses);
-        status = decoding.statuses ? decode_sections(&decoding, err)
-                                   : sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
+        status =
+            decoding.statuses ? decode_sections(&decoding, err) : sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
         sqz_free(decoding.statuses);
     }
     if (status == SQZ_OK) status = sqz_model_check(model, err);

@@ -1,4 +1,5 @@
 /* container_write.c - a model to the bytes of a .sqz file. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ static bool fits_half(const float *data, size_t n, bool lossy) {
 
 static enum sqz_status encode_floats(const struct sqz_weight *weight, enum sqz_bias_kind bias, struct sqz_buffer *out,
                                      struct sqz_error *err) {
-    bool lossy = weight->role != SQZ_ROLE_KERNEL && bias == SQZ_BIAS_FP16;
+    bool lossy = weight->role != SQZ_ROLE_KERNEL && bias != SQZ_BIAS_FP32;
     bool half = fits_half(weight->data, weight->count, lossy);
     size_t nbytes;
     if (!sqz_mul_size(weight->count, half ? 2 : 4, &nbytes) || !sqz_add_size(nbytes, 1, &nbytes) ||
@@ -43,14 +44,44 @@ static enum sqz_status encode_floats(const struct sqz_weight *weight, enum sqz_b
     return sqz_buffer_status(out, err);
 }
 
+/* ---- biases as levels -------------------------------------------------------------------- */
+
+/* Bits of the levels asked for, or 0 when a weight of this role is stored as floats. */
+static unsigned bias_level_bits(enum sqz_role role, enum sqz_bias_kind bias) {
+    if (role != SQZ_ROLE_BIAS && role != SQZ_ROLE_SHIFT) return 0;
+    return bias == SQZ_BIAS_8BIT ? 8 : bias == SQZ_BIAS_10BIT ? 10 : 0;
+}
+
+/* The step that takes the largest magnitude to the largest level; 0 when there is no such step. */
+static float bias_step(const float *data, size_t n, unsigned n_bits) {
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(data[i])) return 0;
+        if (fabsf(data[i]) > largest) largest = fabsf(data[i]);
+    }
+    float step = largest / (float)((1u << (n_bits - 1)) - 1);
+    return step >= FLT_MIN ? step : 0;
+}
+
+static enum sqz_status encode_levels(const struct sqz_weight *weight, float step, enum sqz_coder coder,
+                                     struct sqz_buffer *out, struct sqz_error *err) {
+    struct sqz_packed packed = {.kind = SQZ_LEVELS_UNIFORM, .n_levels = weight->count, .n_steps = 1, .steps = &step};
+    packed.levels = sqz_alloc(weight->count, sizeof *packed.levels);
+    if (!packed.levels) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
+    for (size_t i = 0; i < weight->count; i++) packed.levels[i] = (int16_t)lrintf(weight->data[i] / step);
+    enum sqz_status status = sqz_tensor_encode(&packed, &weight->shape, weight->count, coder, weight->name, out, err);
+    sqz_free(packed.levels);
+    return status;
+}
+
 /* ---- sections, in parallel ------------------------------------------------------------ */
 
 struct encoding {
     const struct sqz_model *model;
     struct sqz_encode_options options;
-    struct sqz_buffer *sections;    /* [n_weights] */
-    enum sqz_status *statuses;      /* [n_weights] */
-    uint32_t *crcs;                 /* [n_weights] */
+    struct sqz_buffer *sections; /* [n_weights] */
+    enum sqz_status *statuses;   /* [n_weights] */
+    uint32_t *crcs;              /* [n_weights] */
 };
 
 static enum sqz_status encode_section(struct encoding *encoding, size_t i, struct sqz_error *err) {
@@ -61,12 +92,15 @@ static enum sqz_status encode_section(struct encoding *encoding, size_t i, struc
         return sqz_tensor_encode(weight->packed, &weight->shape, weight->count, encoding->options.coder, weight->name,
                                  out, err);
     if (!weight->data) return sqz_fail(err, SQZ_MISSING_WEIGHT, "weight %s has no values", weight->name);
+    unsigned n_bits = bias_level_bits(weight->role, encoding->options.bias);
+    float step = n_bits ? bias_step(weight->data, weight->count, n_bits) : 0;
+    if (step > 0) return encode_levels(weight, step, encoding->options.coder, out, err);
     return encode_floats(weight, encoding->options.bias, out, err);
 }
 
-/* Tensors of several groups share the threads among their lanes; the others take a thread each. */
+/* Large tensors share the threads among their lanes; the others take a thread each. */
 static bool is_shared(const struct sqz_weight *weight) {
-    return weight->packed && sqz_lanes_of(&weight->shape, weight->count).n_lanes > SQZ_LANES_GROUP;
+    return weight->packed && weight->count > SQZ_LANES_GROUP_COUNT;
 }
 
 static void encode_small(void *context, size_t i, int thread) {
@@ -90,8 +124,7 @@ static enum sqz_status encode_sections(struct encoding *encoding, struct sqz_err
         /* Once more on this thread, for the message. */
         sqz_buffer_free(&encoding->sections[i]);
         SQZ_TRY(encode_section(encoding, i, err));
-        return sqz_fail(err, encoding->statuses[i], "weight %s could not be encoded",
-                        encoding->model->weights[i].name);
+        return sqz_fail(err, encoding->statuses[i], "weight %s could not be encoded", encoding->model->weights[i].name);
     }
     return SQZ_OK;
 }

@@ -41,10 +41,10 @@ uint64_t sqz_huffman_cost(const uint64_t *counts, const uint8_t *lengths, size_t
 void sqz_huffman_codes(const uint8_t *lengths, size_t n, uint16_t *codes, uint8_t *emit_lengths);
 
 struct sqz_huffman_decoder {
-    uint32_t *table;    /* [2^n_bits]: symbol << 16 | length */
-    unsigned n_bits;    /* longest code */
-    size_t n_used;      /* symbols with a code */
-    uint16_t only;      /* the symbol, when n_used is 1 */
+    uint32_t *table; /* [2^n_bits]: symbol << 16 | length */
+    unsigned n_bits; /* longest code */
+    size_t n_used;   /* symbols with a code */
+    uint16_t only;   /* the symbol, when n_used is 1 */
 };
 
 /*
@@ -63,7 +63,7 @@ void sqz_huffman_decoder_free(struct sqz_huffman_decoder *decoder);
  * readers into out[k]. Lanes are worked on at the same time because each is a
  * chain of dependent loads. The decoder must not be empty unless all counts are 0.
  */
-void sqz_huffman_decode(const struct sqz_huffman_decoder *decoder, struct sqz_bit_reader *readers,
-                        const size_t *counts, uint16_t *const *out, size_t n_lanes);
+void sqz_huffman_decode(const struct sqz_huffman_decoder *decoder, struct sqz_bit_reader *readers, const size_t *counts,
+                        uint16_t *const *out, size_t n_lanes);
 
 #endif

@@ -59,8 +59,8 @@ static size_t decode_four(const struct sqz_huffman_decoder *decoder, struct sqz_
     return done;
 }
 
-void sqz_huffman_decode(const struct sqz_huffman_decoder *decoder, struct sqz_bit_reader *readers,
-                        const size_t *counts, uint16_t *const *out, size_t n_lanes) {
+void sqz_huffman_decode(const struct sqz_huffman_decoder *decoder, struct sqz_bit_reader *readers, const size_t *counts,
+                        uint16_t *const *out, size_t n_lanes) {
     if (decoder->n_used <= 1) {
         for (size_t k = 0; k < n_lanes; k++)
             for (size_t i = 0; i < counts[k]; i++) out[k][i] = decoder->only;

@@ -39,5 +39,5 @@ void sqz_range_encoder_finish(struct sqz_range_encoder *encoder) {
 uint64_t sqz_range_decoder_nbits(const struct sqz_range_decoder *decoder, const uint8_t *start) {
     uint64_t n_words = (uint64_t)(decoder->next - start + 3) / 4;
     if (n_words <= 2) n_words = 2;
-    return 32 * (n_words - 2) + (uint64_t)__builtin_clzll(decoder->range);
+    return 32 * (n_words - 2) + (uint64_t)(__builtin_clzll(decoder->range) - 1); /* range starts at 63 bits */
 }

@@ -75,7 +75,8 @@ static inline void sqz_range_decoder_start(struct sqz_range_decoder *decoder, co
 
 static inline unsigned sqz_range_decode(struct sqz_range_decoder *decoder, uint32_t p_one) {
     uint64_t bound = (decoder->range >> 16) * p_one, rest = decoder->range - bound, above = decoder->code - bound;
-    /* All ones when the bit is 1. Masks, because compilers make branches of conditions, and these cannot be predicted. */
+    /* All ones when the bit is 1. Masks, because compilers make branches of conditions, and these cannot be predicted.
+     */
     uint64_t one = (uint64_t)((int64_t)above >> 63);
     decoder->code = above + (bound & one);
     decoder->range = rest ^ ((rest ^ bound) & one);

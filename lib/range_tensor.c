@@ -1,7 +1,10 @@
-/* range_tensor.c - a lane of levels as adaptive binary decisions. Normative text: formats/SQZ.md, "Range-coded lanes". */
+/* range_tensor.c - a lane of levels as adaptive binary decisions. Normative text: formats/SQZ.md, "Range-coded lanes".
+ */
 #include "lib/range_tensor.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/memory.h"
 #include "lib/range_coder.h"
@@ -14,7 +17,7 @@ struct sqz_range_geometry sqz_range_geometry_of(const struct sqz_shape *shape, s
     size_t n_positions = 1, width = 1;
     for (uint32_t i = 2; i < shape->rank; i++) n_positions *= (size_t)shape->dim[i];
     if (shape->rank > 2) width = (size_t)shape->dim[shape->rank - 1];
-    if (row == 0) n_positions = width = 1;
+    if (row == 0 || n_positions > SQZ_RANGE_MAX_POSITIONS) n_positions = width = 1;
     size_t n_inputs = row / n_positions;
     struct sqz_range_geometry geometry = {n_rows, n_inputs, n_positions, width, row, n_positions};
     if (scan == SQZ_SCAN_BY_INPUT) {
@@ -64,13 +67,13 @@ void sqz_range_params_of(struct sqz_range_params *params, const int16_t *levels,
 #define LEANING_NBITS 4
 
 /* Upper limits of the classes but the last, scaled; about a third of an octave apart where most weights are. */
-static const uint16_t class_limits[SQZ_RANGE_CLASSES - 1] = {24,  40,  64,  96,  128, 168,  216, 280,
+static const uint16_t class_limits[SQZ_RANGE_CLASSES - 1] = {24,  40,  64,  96,  128,  168,  216, 280,
                                                              360, 480, 664, 920, 1408, 2304, 4096};
-static const uint16_t leaning_limits[SQZ_RANGE_LEANINGS - 1] = {16, 48, 104, 208, 384, 768, 1536};
+static const uint16_t leaning_limits[SQZ_RANGE_LEANINGS - 1] = {24, 64, 128, 224, 384, 640, 1024};
 
 /* Limits are multiples of 8, so tables by eighths give the classes. */
 #define CLASS_TABLE (4096 / 8 + 1)
-#define LEANING_TABLE (1536 / 8 + 1)
+#define LEANING_TABLE (1024 / 8 + 1)
 
 struct classes {
     uint8_t magnitude[CLASS_TABLE];
@@ -80,12 +83,12 @@ struct classes {
 static void fill_classes(struct classes *classes, enum sqz_range_detail detail) {
     for (unsigned i = 0; i < CLASS_TABLE; i++) {
         unsigned class = 0;
-        while (class < SQZ_RANGE_CLASSES - 1 && 8 * i >= class_limits[class]) class++;
+        while (class < SQZ_RANGE_CLASSES - 1 && 8 * i >= class_limits[class]) class ++;
         classes->magnitude[i] = (uint8_t)(detail == SQZ_DETAIL_NONE ? 0 : class >> detail);
     }
     for (unsigned i = 0; i < LEANING_TABLE; i++) {
         unsigned class = 0;
-        while (class < SQZ_RANGE_LEANINGS - 1 && 8 * i >= leaning_limits[class]) class++;
+        while (class < SQZ_RANGE_LEANINGS - 1 && 8 * i >= leaning_limits[class]) class ++;
         classes->leaning[i] = (uint8_t)(detail == SQZ_DETAIL_NONE ? 0 : class);
     }
 }
@@ -98,7 +101,7 @@ struct position {
     const int16_t *diagonal; /* left of the one above, or zeros */
     uint16_t *mean;          /* running mean magnitude at this place over the rows */
     int channel_weight, mean_weight, row_weight, near_weight; /* of the expected magnitude, in 1/32 */
-    int leaning_shift;       /* how much the channel's leaning counts */
+    int leaning_shift;                                        /* how much the channel's leaning counts */
 };
 
 struct lane {
@@ -112,23 +115,27 @@ struct lane {
     int16_t *leanings;          /* [n_channels] running mean value */
     int32_t row;                /* running mean magnitude of the last weights, in 1/2^16 */
     bool has_zero;
-    int sign_known;             /* 0, or the only sign there is */
-    unsigned shift;             /* of magnitudes */
-    unsigned top_bucket;        /* bucket of the largest magnitude */
-    unsigned channel_rate;      /* a mean moves by 2^-rate */
+    int sign_known;        /* 0, or the only sign there is */
+    unsigned shift;        /* of magnitudes */
+    unsigned top_bucket;   /* bucket of the largest magnitude */
+    unsigned channel_rate; /* a mean moves by 2^-rate */
 };
 
 #define MEAN_RATE 3
 #define ROW_RATE 6
-#define LEANING_RATE 5
+#define LEANING_RATE 4
 
 static void position_start(struct lane *lane, const struct sqz_range_geometry *geometry, size_t k) {
     struct position *position = &lane->positions[k];
     const size_t n = geometry->n_channels;
     const int16_t *zeros = lane->values + geometry->n_positions * n;
     bool left = k % geometry->width > 0, above = k >= geometry->width;
-    *position = (struct position){.here = lane->values + k * n, .near = zeros, .above = zeros, .diagonal = zeros,
-                                  .mean = lane->means + k * n, .leaning_shift = 0};
+    *position = (struct position){.here = lane->values + k * n,
+                                  .near = zeros,
+                                  .above = zeros,
+                                  .diagonal = zeros,
+                                  .mean = lane->means + k * n,
+                                  .leaning_shift = 0};
     if (geometry->n_positions == 1) {
         position->channel_weight = position->row_weight = 16;
         return;
@@ -141,7 +148,7 @@ static void position_start(struct lane *lane, const struct sqz_range_geometry *g
     position->channel_weight = position->row_weight = 8;
     position->mean_weight = 6;
     position->near_weight = left && above ? 5 : 10;
-    position->leaning_shift = 2;
+    position->leaning_shift = 3;
     position->near = position->here - (left ? n : geometry->width * n);
     if (left && above) {
         position->above = position->here - geometry->width * n;
@@ -205,12 +212,17 @@ struct chunk {
 struct bit_coder {
     struct sqz_range_decoder decoder;
     struct sqz_range_encoder *encoder;
+    double *flag_nbits; /* when encoding: adds up what zero flags take; may be NULL */
 };
+
+/* Bits of information written so far. */
+static double written_nbits(const struct sqz_range_encoder *encoder) {
+    return 8 * (double)(encoder->out->nbytes - encoder->start) - log2((double)encoder->range);
+}
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static void find_contexts(const struct lane *lane, const struct position *position, size_t first,
-                          struct chunk *chunk) {
+static void find_contexts(const struct lane *lane, const struct position *position, size_t first, struct chunk *chunk) {
     const int16_t *near = position->near + first, *above = position->above + first;
     const int16_t *diagonal = position->diagonal + first, *leanings = lane->leanings + first;
     const uint16_t *channels = lane->channels + first, *means = position->mean + first;
@@ -218,8 +230,9 @@ static void find_contexts(const struct lane *lane, const struct position *positi
     const int row_part = p.row_weight * (lane->row >> 6), leaning_shift = LEANING_NBITS + p.leaning_shift;
     for (size_t j = 0; j < chunk->n; j++) {
         int around = p.near_weight * (abs(near[j]) + abs(above[j]));
-        int expected = (p.channel_weight * channels[j] + p.mean_weight * means[j] + row_part +
-                        (around << MEAN_NBITS)) >> (5 + MEAN_NBITS);
+        int expected =
+            (p.channel_weight * channels[j] + p.mean_weight * means[j] + row_part + (around << MEAN_NBITS)) >>
+            (5 + MEAN_NBITS);
         int leaning = near[j] + above[j] - (diagonal[j] >> 1) + (leanings[j] >> leaning_shift);
         unsigned eighths = (unsigned)expected / 8, leaning_eighths = (unsigned)abs(leaning) / 8;
         chunk->class[j] = lane->classes.magnitude[eighths < CLASS_TABLE ? eighths : CLASS_TABLE - 1];
@@ -250,8 +263,8 @@ static void learn_levels(struct lane *lane, const struct position *position, siz
 }
 
 /* `decoding` is a constant wherever these are inlined, so each direction gets code of its own from one text. */
-ALWAYS_INLINE unsigned code_bit(const struct lane *lane, struct bit_coder *coder, bool decoding,
-                                sqz_probability *model, unsigned bit) {
+ALWAYS_INLINE unsigned code_bit(const struct lane *lane, struct bit_coder *coder, bool decoding, sqz_probability *model,
+                                unsigned bit) {
     sqz_probability state = *model;
     if (decoding)
         bit = sqz_range_decode(&coder->decoder, state >> 16);
@@ -294,6 +307,7 @@ struct survivors {
 ALWAYS_INLINE void code_survivors(struct lane *lane, struct bit_coder *coder, bool decoding, const struct chunk *chunk,
                                   struct survivors *s) {
     size_t n = 0;
+    double before = !decoding && coder->flag_nbits ? written_nbits(coder->encoder) : 0;
     for (size_t j = 0; j < chunk->n; j++) {
         unsigned nonzero = 1;
         if (lane->has_zero)
@@ -303,6 +317,7 @@ ALWAYS_INLINE void code_survivors(struct lane *lane, struct bit_coder *coder, bo
         n += nonzero;
     }
     s->n = n;
+    if (!decoding && coder->flag_nbits) *coder->flag_nbits += written_nbits(coder->encoder) - before;
     for (size_t m = 0; m < n; m++) {
         size_t j = s->place[m];
         unsigned negative = lane->sign_known < 0, lean = chunk->lean[j], expected = chunk->expects_negative[j];
@@ -395,13 +410,14 @@ static bool is_all_zero(const struct sqz_range_params *params) {
 }
 
 enum sqz_status sqz_range_encode_rows(const struct sqz_range_params *params, const struct sqz_range_geometry *geometry,
-                                      const int16_t *levels, struct sqz_buffer *out, struct sqz_error *err) {
+                                      const int16_t *levels, struct sqz_buffer *out, double *flag_nbits,
+                                      struct sqz_error *err) {
     if (is_all_zero(params)) return SQZ_OK;
     struct lane lane;
     enum sqz_status status = lane_start(&lane, params, geometry, err);
     if (status == SQZ_OK) {
         struct sqz_range_encoder encoder;
-        struct bit_coder coder = {.encoder = &encoder};
+        struct bit_coder coder = {.encoder = &encoder, .flag_nbits = flag_nbits};
         sqz_range_encoder_start(&encoder, out);
         int16_t *unchanged = (int16_t *)(uintptr_t)levels; /* only the decoder writes */
         for (size_t i = 0; i < geometry->n_rows; i++)

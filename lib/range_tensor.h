@@ -24,11 +24,15 @@ enum sqz_range_detail {
     SQZ_DETAIL_COUNT,
 };
 
-/* A lane as its scan sees it: n_rows rows of n_positions kernel positions, width of them side by side, of n_channels. */
+/* A lane as its scan sees it: n_rows rows of n_positions kernel positions, width of them side by side, of n_channels.
+ */
 struct sqz_range_geometry {
     size_t n_rows, n_channels, n_positions, width;
     size_t row_stride, channel_stride; /* in the tensor; that of positions is 1 */
 };
+
+/* Kernels of more positions are taken as a single row of channels: each position costs memory, and none is known. */
+#define SQZ_RANGE_MAX_POSITIONS 1024
 
 /* For a lane of n_rows output channels, each of `row` weights, of a tensor of the given shape. */
 struct sqz_range_geometry sqz_range_geometry_of(const struct sqz_shape *shape, size_t n_rows, size_t row,
@@ -44,16 +48,21 @@ struct sqz_range_params {
     unsigned activity; /* mean magnitude of the tensor in 1/128 after the shift */
 };
 
-/* Bits of shift and activity in a file. */
+/* Bits of detail, shift and activity in a file. */
+#define SQZ_RANGE_DETAIL_NBITS 2
 #define SQZ_RANGE_SHIFT_NBITS 4
 #define SQZ_RANGE_ACTIVITY_NBITS 8
 
 /* Everything but scan and detail, from levels[count] (signed, 0 for zero weights). */
 void sqz_range_params_of(struct sqz_range_params *params, const int16_t *levels, size_t count);
 
-/* Append the levels of a lane. SQZ_OUT_OF_MEMORY. */
+/*
+ * Append the levels of a lane. The bits that zero flags take are added to *flag_nbits unless it
+ * is NULL. SQZ_OUT_OF_MEMORY.
+ */
 enum sqz_status sqz_range_encode_rows(const struct sqz_range_params *params, const struct sqz_range_geometry *geometry,
-                                      const int16_t *levels, struct sqz_buffer *out, struct sqz_error *err);
+                                      const int16_t *levels, struct sqz_buffer *out, double *flag_nbits,
+                                      struct sqz_error *err);
 
 /* The inverse. SQZ_MALFORMED when a level lies outside the params' bounds; `name` is used in the message. */
 enum sqz_status sqz_range_decode_rows(const struct sqz_range_params *params, const struct sqz_range_geometry *geometry,

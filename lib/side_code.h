@@ -1,4 +1,5 @@
-/* side_code.h - small numbers, codebooks and Huffman tables as adaptive binary range codes: a tensor's side information. */
+/* side_code.h - small numbers, codebooks and Huffman tables as adaptive binary range codes: a tensor's side
+ * information. */
 #ifndef SQZ_LIB_SIDE_CODE_H
 #define SQZ_LIB_SIDE_CODE_H
 
@@ -20,10 +21,10 @@ enum sqz_side_number {
 
 struct sqz_side_models {
     struct sqz_adaptive_bit number_class[SQZ_SIDE_NUMBER_COUNT][1 << SQZ_SIDE_CLASS_NBITS];
-    struct sqz_adaptive_bit used[2][2];      /* Huffman: symbol occurs; by the two symbols before */
-    struct sqz_adaptive_bit changed[3][3];   /* length differs from the last; by the signs of the last two differences */
-    struct sqz_adaptive_bit falls[3];        /* ... and is smaller; by the sign of the last difference */
-    struct sqz_adaptive_bit more[4];         /* ... by more than 1, 2, 3, 4 or more */
+    struct sqz_adaptive_bit used[2][2];    /* Huffman: symbol occurs; by the two symbols before */
+    struct sqz_adaptive_bit changed[3][3]; /* length differs from the last; by the signs of the last two differences */
+    struct sqz_adaptive_bit falls[3];      /* ... and is smaller; by the sign of the last difference */
+    struct sqz_adaptive_bit more[4];       /* ... by more than 1, 2, 3, 4 or more */
 };
 
 /* One coder for both directions, so that reader and writer cannot drift apart. */

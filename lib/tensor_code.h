@@ -10,8 +10,12 @@
 
 /*
  * Append the section of `packed`, in the layout that takes the fewest bytes.
- * The result depends on the tensor and `coder` alone. `name` is used in
- * messages. SQZ_MALFORMED when packed breaks its promises, SQZ_OUT_OF_MEMORY.
+ * SQZ_CODER_AUTO takes the smaller of Huffman and range coder, but for a tensor
+ * of more than SQZ_LANES_GROUP_COUNT weights, whose decoding takes time, the
+ * range coder must save 0.5%; SQZ_CODER_RANGE takes the range coder unless
+ * Huffman is smaller by more than 0.5%. The result depends on the tensor and
+ * `coder` alone. `name` is used in messages. SQZ_MALFORMED when packed breaks its
+ * promises, SQZ_OUT_OF_MEMORY.
  */
 enum sqz_status sqz_tensor_encode(const struct sqz_packed *packed, const struct sqz_shape *shape, size_t count,
                                   enum sqz_coder coder, const char *name, struct sqz_buffer *out,
@@ -24,6 +28,7 @@ enum sqz_status sqz_tensor_encode(const struct sqz_packed *packed, const struct 
  */
 struct sqz_tensor_decoder {
     struct sqz_tensor_form form;
+    struct sqz_shape shape;
     const char *name;
     struct sqz_packed *packed;
     struct sqz_huffman_decoder positions, values;
@@ -38,7 +43,7 @@ enum sqz_status sqz_tensor_open(struct sqz_tensor_decoder *decoder, const void *
 
 size_t sqz_tensor_groups(const struct sqz_tensor_decoder *decoder);
 
-/* Decode lanes [4 * group, 4 * group + 4) into the result. */
+/* Decode one group of lanes into the result: four Huffman lanes or one range-coded one. */
 enum sqz_status sqz_tensor_decode_group(const struct sqz_tensor_decoder *decoder, size_t group, struct sqz_error *err);
 
 /* The result, owned by the caller from now on. */
@@ -62,6 +67,28 @@ struct sqz_symbols {
 /* Fill *symbols and, for uniform levels, form->values. */
 enum sqz_status sqz_symbols_of(const struct sqz_packed *packed, size_t count, struct sqz_tensor_form *form,
                                struct sqz_symbols *symbols, struct sqz_error *err);
+
+/* Levels of a tensor as the range coder sees them: a codebook's entries counted from zero outwards, with a sign. */
+struct sqz_signed_levels {
+    const int16_t *levels; /* [count]; uniform levels as they are, a codebook's in `owned` */
+    int16_t *owned;
+    uint32_t n_negative; /* entries of a codebook below zero */
+};
+
+enum sqz_status sqz_signed_levels_of(const struct sqz_packed *packed, size_t count, struct sqz_signed_levels *out,
+                                     struct sqz_error *err);
+
+/* The inverse for a codebook of which n_negative entries are below zero, in place. */
+void sqz_signed_levels_undo(int16_t *levels, size_t count, uint32_t n_negative);
+
+/*
+ * Append a range-coded section; `form` has storage and floats, the rest is
+ * chosen here. Nothing is appended when the first lane takes `limit` bytes or
+ * more for each weight.
+ */
+enum sqz_status sqz_range_section(struct sqz_tensor_form *form, const struct sqz_packed *packed,
+                                  const struct sqz_shape *shape, size_t count, double limit, struct sqz_buffer *out,
+                                  struct sqz_error *err);
 
 /* Tokens for the longest lane. */
 enum sqz_status sqz_tokens_alloc(struct sqz_tokens *tokens, const struct sqz_lanes *lanes, struct sqz_error *err);

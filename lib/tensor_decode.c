@@ -61,12 +61,14 @@ enum sqz_status sqz_tensor_open(struct sqz_tensor_decoder *decoder, const void *
         decoder->lane_offsets[i] = offset;
         offset += form->lane_nbytes[i];
     }
-    SQZ_TRY(make_tables(decoder, err));
+    decoder->shape = *shape;
+    if (form->coder == SQZ_STREAM_HUFFMAN) SQZ_TRY(make_tables(decoder, err));
     return make_packed(decoder, count, err);
 }
 
 size_t sqz_tensor_groups(const struct sqz_tensor_decoder *decoder) {
-    return (decoder->form.lanes.n_lanes + SQZ_LANES_GROUP - 1) / SQZ_LANES_GROUP;
+    size_t n_lanes = decoder->form.lanes.n_lanes;
+    return decoder->form.coder == SQZ_STREAM_RANGE ? n_lanes : (n_lanes + SQZ_LANES_GROUP - 1) / SQZ_LANES_GROUP;
 }
 
 struct sqz_packed *sqz_tensor_take(struct sqz_tensor_decoder *decoder) {
@@ -119,8 +121,8 @@ static void group_start(struct group *group, const struct sqz_tensor_decoder *de
 }
 
 /* A stream of symbols that no code exists for cannot have any. */
-static enum sqz_status decode_stream(struct group *group, const struct sqz_huffman_decoder *code,
-                                     const size_t *counts, uint16_t *const *out, struct sqz_error *err) {
+static enum sqz_status decode_stream(struct group *group, const struct sqz_huffman_decoder *code, const size_t *counts,
+                                     uint16_t *const *out, struct sqz_error *err) {
     for (size_t k = 0; k < group->n_lanes; k++)
         if (counts[k] && code->n_used == 0)
             return sqz_fail(err, SQZ_MALFORMED, "weight %s: symbols without a Huffman table", group->decoder->name);
@@ -204,8 +206,8 @@ static void symbols_to_levels(const struct sqz_tensor_form *form, uint16_t *symb
     for (size_t i = 0; i < n; i++) levels[i] = symbols[i] ? form->values[symbols[i] - 1] : 0;
 }
 
-enum sqz_status sqz_tensor_decode_group(const struct sqz_tensor_decoder *decoder, size_t index,
-                                        struct sqz_error *err) {
+static enum sqz_status decode_huffman_lanes(const struct sqz_tensor_decoder *decoder, size_t index,
+                                            struct sqz_error *err) {
     const struct sqz_tensor_form *form = &decoder->form;
     struct group group;
     group_start(&group, decoder, index);
@@ -227,6 +229,23 @@ enum sqz_status sqz_tensor_decode_group(const struct sqz_tensor_decoder *decoder
         if (form->storage == SQZ_STORAGE_UNIFORM) symbols_to_levels(form, group.symbols[k], group.counts[k]);
     }
     return status;
+}
+
+static enum sqz_status decode_range_lane(const struct sqz_tensor_decoder *decoder, size_t lane, struct sqz_error *err) {
+    const struct sqz_tensor_form *form = &decoder->form;
+    const struct sqz_lanes *lanes = &form->lanes;
+    size_t count = sqz_lane_count(lanes, lane), n_rows = lanes->row ? count / lanes->row : lanes->n_rows;
+    int16_t *levels = decoder->packed->levels + sqz_lane_start(lanes, lane);
+    struct sqz_range_geometry geometry = sqz_range_geometry_of(&decoder->shape, n_rows, lanes->row, form->range.scan);
+    SQZ_TRY(sqz_range_decode_rows(&form->range, &geometry, decoder->data + decoder->lane_offsets[lane],
+                                  form->lane_nbytes[lane], levels, decoder->name, err));
+    if (form->storage == SQZ_STORAGE_CODEBOOK) sqz_signed_levels_undo(levels, count, form->range.max_negative);
+    return SQZ_OK;
+}
+
+enum sqz_status sqz_tensor_decode_group(const struct sqz_tensor_decoder *decoder, size_t index, struct sqz_error *err) {
+    if (decoder->form.coder == SQZ_STREAM_RANGE) return decode_range_lane(decoder, index, err);
+    return decode_huffman_lanes(decoder, index, err);
 }
 
 enum sqz_status sqz_tensor_decode(const void *data, size_t nbytes, const struct sqz_shape *shape, size_t count,

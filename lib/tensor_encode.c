@@ -90,8 +90,7 @@ static enum sqz_status emit(struct sqz_tensor_form *form, const struct sqz_symbo
     emission.lanes = sqz_alloc0(n_lanes, sizeof *emission.lanes);
     form->lane_nbytes = sqz_alloc0(n_lanes, sizeof *form->lane_nbytes);
     if (form->layout == SQZ_LAYOUT_GAPS) form->entries = sqz_alloc0(n_lanes, sizeof *form->entries);
-    bool short_of_memory =
-        !emission.lanes || !form->lane_nbytes || (form->layout == SQZ_LAYOUT_GAPS && !form->entries);
+    bool short_of_memory = !emission.lanes || !form->lane_nbytes || (form->layout == SQZ_LAYOUT_GAPS && !form->entries);
     enum sqz_status status = short_of_memory ? no_memory(err) : SQZ_OK;
     if (status == SQZ_OK)
         status = code_make(&emission.positions, form->position_lengths, sqz_form_position_symbols(form), err);
@@ -119,19 +118,93 @@ static enum sqz_status copy_floats(const struct sqz_packed *packed, struct sqz_t
     return SQZ_OK;
 }
 
+static enum sqz_status huffman_section(struct sqz_tensor_form *form, const struct sqz_packed *packed,
+                                       const struct sqz_shape *shape, size_t count, struct sqz_buffer *out,
+                                       struct sqz_error *err) {
+    struct sqz_symbols symbols = {0};
+    form->coder = SQZ_STREAM_HUFFMAN;
+    form->lanes = sqz_lanes_of(shape, count, form->coder);
+    enum sqz_status status = sqz_symbols_of(packed, count, form, &symbols, err);
+    if (status == SQZ_OK) status = sqz_form_plan(form, &symbols, shape, err);
+    if (status == SQZ_OK) status = emit(form, &symbols, out, err);
+    sqz_free(symbols.owned);
+    return status;
+}
+
+/* What counts as a difference in size: less is not worth the range coder's time, nor overrides a wish for it. */
+#define SIZE_MARGIN 0.005
+
+/* What a coding has to beat. */
+struct rival {
+    size_t nbytes;      /* of the section */
+    double first_lanes; /* bytes for each weight in its first lanes */
+};
+
+static struct rival rival_of(const struct sqz_tensor_form *form, size_t nbytes) {
+    struct rival rival = {.nbytes = nbytes};
+    size_t lanes_nbytes = 0, n = form->lanes.n_lanes < SQZ_LANES_GROUP ? form->lanes.n_lanes : SQZ_LANES_GROUP;
+    for (size_t i = 0; i < n; i++) lanes_nbytes += form->lane_nbytes[i];
+    size_t count = sqz_lane_start(&form->lanes, n);
+    /* A single group is compared with all that it costs. */
+    if (n == form->lanes.n_lanes) lanes_nbytes = nbytes;
+    rival.first_lanes = count ? (double)lanes_nbytes / (double)count : 0;
+    return rival;
+}
+
+/* Share by which a range-coded section may be larger than its Huffman-coded rival (or must be smaller). */
+static double range_margin(enum sqz_coder coder, size_t count) {
+    if (coder == SQZ_CODER_RANGE) return SIZE_MARGIN;
+    return count > SQZ_LANES_GROUP_COUNT ? -SIZE_MARGIN : 0;
+}
+
+/* The storage of `packed`, and copies of its floats. */
+static enum sqz_status form_start(struct sqz_tensor_form *form, const struct sqz_packed *packed,
+                                  struct sqz_error *err) {
+    *form = (struct sqz_tensor_form){0};
+    form->storage = packed->kind == SQZ_LEVELS_CODEBOOK ? SQZ_STORAGE_CODEBOOK : SQZ_STORAGE_UNIFORM;
+    return copy_floats(packed, form, err);
+}
+
+/* A first lane is taken to stand for the others to within so much. */
+#define FIRST_LANE_SLACK 1.0025
+
+/* Append the range-coded section when it beats the rival by the margin; *done says so. */
+static enum sqz_status try_range(const struct sqz_packed *packed, const struct sqz_shape *shape, size_t count,
+                                 const struct rival *rival, double margin, struct sqz_buffer *out, bool *done,
+                                 struct sqz_error *err) {
+    struct sqz_tensor_form form;
+    struct sqz_buffer section = {0};
+    double first_limit = rival->first_lanes * (1 + margin) * FIRST_LANE_SLACK;
+    enum sqz_status status = form_start(&form, packed, err);
+    if (status == SQZ_OK) status = sqz_range_section(&form, packed, shape, count, first_limit, &section, err);
+    *done = status == SQZ_OK && section.nbytes > 0 && (double)section.nbytes < (double)rival->nbytes * (1 + margin);
+    if (*done) {
+        sqz_put_bytes(out, section.data, section.nbytes);
+        status = sqz_buffer_status(out, err);
+    }
+    sqz_buffer_free(&section);
+    sqz_form_free(&form);
+    return status;
+}
+
 enum sqz_status sqz_tensor_encode(const struct sqz_packed *packed, const struct sqz_shape *shape, size_t count,
                                   enum sqz_coder coder, const char *name, struct sqz_buffer *out,
                                   struct sqz_error *err) {
-    if (coder == SQZ_CODER_RANGE) return sqz_fail(err, SQZ_UNSUPPORTED, "weight %s: no range coder", name);
     SQZ_TRY(sqz_packed_check(packed, shape, name, err));
-    struct sqz_tensor_form form = {.lanes = sqz_lanes_of(shape, count)};
-    form.storage = packed->kind == SQZ_LEVELS_CODEBOOK ? SQZ_STORAGE_CODEBOOK : SQZ_STORAGE_UNIFORM;
-    struct sqz_symbols symbols = {0};
-    enum sqz_status status = copy_floats(packed, &form, err);
-    if (status == SQZ_OK) status = sqz_symbols_of(packed, count, &form, &symbols, err);
-    if (status == SQZ_OK) status = sqz_form_plan(&form, &symbols, shape, err);
-    if (status == SQZ_OK) status = emit(&form, &symbols, out, err);
-    sqz_free(symbols.owned);
+    struct sqz_buffer huffman = {0};
+    struct sqz_tensor_form form;
+    bool done = false;
+    enum sqz_status status = form_start(&form, packed, err);
+    if (status == SQZ_OK) status = huffman_section(&form, packed, shape, count, &huffman, err);
+    struct rival rival = {0};
+    if (status == SQZ_OK) rival = rival_of(&form, huffman.nbytes);
     sqz_form_free(&form);
+    if (status == SQZ_OK && coder != SQZ_CODER_HUFFMAN)
+        status = try_range(packed, shape, count, &rival, range_margin(coder, count), out, &done, err);
+    if (status == SQZ_OK && !done) {
+        sqz_put_bytes(out, huffman.data, huffman.nbytes);
+        status = sqz_buffer_status(out, err);
+    }
+    sqz_buffer_free(&huffman);
     return status;
 }

@@ -5,13 +5,16 @@
 #include "lib/memory.h"
 #include "lib/side_code.h"
 
-struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count) {
+struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count, enum sqz_stream_coder coder) {
     struct sqz_lanes lanes = {.n_rows = 1, .row = count, .n_lanes = 1};
     if (count == 0) return lanes;
     if (shape->rank) lanes.n_rows = (size_t)shape->dim[0];
     lanes.row = count / lanes.n_rows;
-    if (count >= SQZ_LANES_MIN_COUNT)
-        lanes.n_lanes = SQZ_LANES_GROUP * ((count - 1) / SQZ_LANES_GROUP_COUNT + 1);
+    size_t n_groups = (count - 1) / SQZ_LANES_GROUP_COUNT + 1;
+    if (coder == SQZ_STREAM_RANGE)
+        lanes.n_lanes = n_groups;
+    else if (count >= SQZ_LANES_MIN_COUNT)
+        lanes.n_lanes = SQZ_LANES_GROUP * n_groups;
     if (lanes.n_lanes > lanes.n_rows) lanes.n_lanes = lanes.n_rows;
     return lanes;
 }
@@ -64,13 +67,14 @@ static void code_count(struct sqz_side_coder *side, unsigned n_bits, size_t limi
     *count = v;
 }
 
-static enum sqz_status code_values(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
-    if (form->storage == SQZ_STORAGE_CODEBOOK) {
-        code_count(side, CODEBOOK_COUNT_NBITS, (size_t)1 << SQZ_MAX_BITS, &form->n_values);
-        SQZ_TRY(need(side, &form->codebook, form->n_values, sizeof *form->codebook, err));
-        sqz_side_codebook(side, form->codebook, form->n_values);
-        return SQZ_OK;
-    }
+static enum sqz_status code_codebook(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
+    code_count(side, CODEBOOK_COUNT_NBITS, (size_t)1 << SQZ_MAX_BITS, &form->n_values);
+    SQZ_TRY(need(side, &form->codebook, form->n_values, sizeof *form->codebook, err));
+    sqz_side_codebook(side, form->codebook, form->n_values);
+    return SQZ_OK;
+}
+
+static enum sqz_status code_steps(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
     uint32_t per_row = form->n_steps > 1;
     sqz_side_raw(side, 1, &per_row);
     if (per_row && form->lanes.n_rows > SQZ_FORM_MAX_STEPS) {
@@ -80,10 +84,56 @@ static enum sqz_status code_values(struct sqz_side_coder *side, struct sqz_tenso
     if (side->decoder) form->n_steps = per_row ? (uint32_t)form->lanes.n_rows : 1;
     SQZ_TRY(need(side, &form->steps, form->n_steps, sizeof *form->steps, err));
     sqz_side_steps(side, form->steps, form->n_steps);
+    return SQZ_OK;
+}
+
+static enum sqz_status code_uniform_values(struct sqz_side_coder *side, struct sqz_tensor_form *form,
+                                           struct sqz_error *err) {
     code_count(side, UNIFORM_COUNT_NBITS, 2 * SQZ_MAX_LEVEL, &form->n_values);
     SQZ_TRY(need(side, &form->values, form->n_values, sizeof *form->values, err));
     sqz_side_values(side, form->values, form->n_values, SQZ_MAX_LEVEL);
     return SQZ_OK;
+}
+
+/* Bounds of the levels: a codebook's follow from the signs of its entries. */
+static void code_bounds(struct sqz_side_coder *side, struct sqz_tensor_form *form) {
+    struct sqz_range_params *range = &form->range;
+    if (form->storage == SQZ_STORAGE_CODEBOOK) {
+        range->max_negative = 0;
+        for (size_t i = 0; i < form->n_values; i++) range->max_negative += form->codebook[i] < 0;
+        range->max_positive = (uint32_t)form->n_values - range->max_negative;
+        return;
+    }
+    uint64_t negative = range->max_negative, positive = range->max_positive;
+    sqz_side_number(side, SQZ_SIDE_VALUE, &negative);
+    sqz_side_number(side, SQZ_SIDE_VALUE, &positive);
+    if (negative > SQZ_MAX_LEVEL || positive > SQZ_MAX_LEVEL) {
+        side->failed = true;
+        return;
+    }
+    range->max_negative = (uint32_t)negative;
+    range->max_positive = (uint32_t)positive;
+}
+
+static void code_range_params(struct sqz_side_coder *side, struct sqz_tensor_form *form) {
+    struct sqz_range_params *range = &form->range;
+    code_bounds(side, form);
+    uint32_t has_zero = range->has_zero, scan = range->scan, detail = range->detail;
+    uint32_t shift = range->shift, activity = range->activity;
+    sqz_side_raw(side, 1, &has_zero);
+    sqz_side_raw(side, 1, &scan);
+    sqz_side_raw(side, SQZ_RANGE_DETAIL_NBITS, &detail);
+    sqz_side_raw(side, SQZ_RANGE_SHIFT_NBITS, &shift);
+    sqz_side_raw(side, SQZ_RANGE_ACTIVITY_NBITS, &activity);
+    if (detail >= SQZ_DETAIL_COUNT) {
+        side->failed = true;
+        return;
+    }
+    range->has_zero = has_zero == 1;
+    range->scan = (enum sqz_range_scan)scan;
+    range->detail = (enum sqz_range_detail)detail;
+    range->shift = shift;
+    range->activity = activity;
 }
 
 static enum sqz_status code_tables(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
@@ -123,7 +173,7 @@ static void code_lane_numbers(struct sqz_side_coder *side, enum sqz_side_number 
 
 static enum sqz_status code_lanes(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
     size_t n = form->lanes.n_lanes;
-    if (form->layout == SQZ_LAYOUT_GAPS) {
+    if (form->coder == SQZ_STREAM_HUFFMAN && form->layout == SQZ_LAYOUT_GAPS) {
         SQZ_TRY(need(side, &form->entries, n, sizeof *form->entries, err));
         code_lane_numbers(side, SQZ_SIDE_ENTRIES, form->entries, n);
     }
@@ -134,9 +184,12 @@ static enum sqz_status code_lanes(struct sqz_side_coder *side, struct sqz_tensor
 
 static enum sqz_status code_form(struct sqz_side_coder *side, struct sqz_tensor_form *form, const uint8_t *start,
                                  struct sqz_error *err) {
-    SQZ_TRY(code_values(side, form, err));
+    bool is_codebook = form->storage == SQZ_STORAGE_CODEBOOK, is_range = form->coder == SQZ_STREAM_RANGE;
+    SQZ_TRY(is_codebook ? code_codebook(side, form, err) : code_steps(side, form, err));
+    if (!side->failed && !is_codebook && !is_range) SQZ_TRY(code_uniform_values(side, form, err));
     if (side->decoder) form->codebook_nbits = (size_t)sqz_range_decoder_nbits(side->decoder, start);
-    if (!side->failed) SQZ_TRY(code_tables(side, form, err));
+    if (!side->failed && is_range) code_range_params(side, form);
+    if (!side->failed && !is_range) SQZ_TRY(code_tables(side, form, err));
     if (!side->failed) SQZ_TRY(code_lanes(side, form, err));
     return SQZ_OK;
 }
@@ -180,7 +233,7 @@ static enum sqz_status check_lanes(struct sqz_tensor_form *form, size_t nbytes, 
 
 enum sqz_status sqz_form_read(struct sqz_tensor_form *form, struct sqz_reader *in, const struct sqz_shape *shape,
                               size_t count, const char *name, struct sqz_error *err) {
-    *form = (struct sqz_tensor_form){.lanes = sqz_lanes_of(shape, count)};
+    *form = (struct sqz_tensor_form){0};
     unsigned first = sqz_read_u8(in);
     uint64_t nbytes = sqz_read_varint(in);
     if (in->failed || nbytes > sqz_reader_left(in))
@@ -190,8 +243,11 @@ enum sqz_status sqz_form_read(struct sqz_tensor_form *form, struct sqz_reader *i
     form->coder = (enum sqz_stream_coder)(first >> 4 & 3);
     if (first >> 6 || form->storage < SQZ_STORAGE_CODEBOOK || form->layout >= SQZ_LAYOUT_COUNT)
         return sqz_fail(err, SQZ_MALFORMED, "weight %s: 0x%02x is not a form of storage", name, first);
-    if (form->coder != SQZ_STREAM_HUFFMAN)
+    if (form->coder > SQZ_STREAM_RANGE)
         return sqz_fail(err, SQZ_UNSUPPORTED, "weight %s: unknown coder %u", name, (unsigned)form->coder);
+    if (form->coder == SQZ_STREAM_RANGE && form->layout != SQZ_LAYOUT_DENSE)
+        return sqz_fail(err, SQZ_MALFORMED, "weight %s: the range coder has a single layout", name);
+    form->lanes = sqz_lanes_of(shape, count, form->coder);
     const uint8_t *bytes = sqz_read_bytes(in, (size_t)nbytes);
     struct sqz_range_decoder decoder;
     struct sqz_side_coder side;

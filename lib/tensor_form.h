@@ -7,6 +7,7 @@
 #include "lib/bytes.h"
 #include "lib/layout.h"
 #include "lib/packed.h"
+#include "lib/range_tensor.h"
 
 /* First byte of a section: bits 0-1 storage, 2-3 layout, 4-5 coder, the rest 0. */
 enum sqz_storage { SQZ_STORAGE_FLOAT32, SQZ_STORAGE_FLOAT16, SQZ_STORAGE_CODEBOOK, SQZ_STORAGE_UNIFORM };
@@ -22,13 +23,13 @@ struct sqz_lanes {
     size_t n_lanes;
 };
 
-/* Weights from which a tensor gets lanes: below, their sizes would cost more than the speed is worth. */
+/* Weights from which Huffman lanes come in fours: below, their sizes would cost more than the speed is worth. */
 #define SQZ_LANES_MIN_COUNT 16384
-/* One group of four lanes, the unit of work of a thread, for each so many weights. */
+/* Work of a thread: four Huffman lanes, or one range-coded one (which learns anew), for each so many weights. */
 #define SQZ_LANES_GROUP_COUNT 262144
 #define SQZ_LANES_GROUP 4
 
-struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count);
+struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count, enum sqz_stream_coder coder);
 
 /* Index of the first weight of a lane; that of lane n_lanes is the number of weights. */
 static inline size_t sqz_lane_start(const struct sqz_lanes *lanes, size_t lane) {
@@ -57,14 +58,15 @@ struct sqz_tensor_form {
     float *codebook;  /* [n_values], codebook only */
     uint32_t n_steps; /* uniform only: 1 or n_rows */
     float *steps;     /* [n_steps] */
-    int16_t *values;  /* [n_values], uniform only: ascending levels; symbol i + 1 is values[i] */
-    unsigned width;   /* of a position: 1..SQZ_LAYOUT_MAX_WIDTH; 0 for dense */
-    unsigned tuple;   /* values coded at a time */
-    uint8_t *position_lengths; /* [2^width] */
-    uint8_t *value_lengths;    /* [sqz_form_value_symbols()] */
-    size_t *entries;           /* [n_lanes], gaps only */
-    size_t *lane_nbytes;       /* [n_lanes] */
-    size_t codebook_nbits;     /* filled by reading: of the side information, what entries, steps and levels take */
+    int16_t *values;  /* [n_values], uniform and Huffman only: ascending levels; symbol i + 1 is values[i] */
+    struct sqz_range_params range; /* range coder only, which uses nothing of what follows but lane_nbytes */
+    unsigned width;                /* of a position: 1..SQZ_LAYOUT_MAX_WIDTH; 0 for dense */
+    unsigned tuple;                /* values coded at a time */
+    uint8_t *position_lengths;     /* [2^width] */
+    uint8_t *value_lengths;        /* [sqz_form_value_symbols()] */
+    size_t *entries;               /* [n_lanes], gaps only */
+    size_t *lane_nbytes;           /* [n_lanes] */
+    size_t codebook_nbits;         /* filled by reading: of the side information, what entries, steps and levels take */
 };
 
 /* Values before they are joined into tuples: dense and gaps have a symbol for zero, a bitmap has not. */

@@ -86,6 +86,17 @@ struct table {
     uint64_t n_bits;  /* of the coded symbols and of the table itself */
 };
 
+/* Order-0 entropy of counts[n] in bits. */
+static double entropy_bits(const uint64_t *counts, size_t n) {
+    double total = 0, sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!counts[i]) continue;
+        total += (double)counts[i];
+        sum += (double)counts[i] * log2((double)counts[i]);
+    }
+    return total > 0 ? total * log2(total) - sum : 0;
+}
+
 /* Bits of the side information for these lengths, priced on their own. */
 static enum sqz_status price_lengths(const uint8_t *lengths, size_t n, uint64_t *n_bits, struct sqz_error *err) {
     struct sqz_buffer bytes = {0};
@@ -101,31 +112,66 @@ static enum sqz_status price_lengths(const uint8_t *lengths, size_t n, uint64_t 
     return status;
 }
 
-/* The best table for counts[n]; table->lengths is allocated. */
+/* Lengths for `shape` (a histogram with the same symbols in use), priced for counts[n]. */
+static enum sqz_status price_table(const uint64_t *counts, const uint64_t *shape, size_t n, uint8_t *lengths,
+                                   uint64_t *n_bits, struct sqz_error *err) {
+    size_t n_used = 0;
+    for (size_t i = 0; i < n; i++) n_used += counts[i] != 0;
+    SQZ_TRY(sqz_huffman_lengths(shape, n, sqz_huffman_limit(n_used), lengths, err));
+    SQZ_TRY(price_lengths(lengths, n, n_bits, err));
+    *n_bits += sqz_huffman_cost(counts, lengths, n);
+    return SQZ_OK;
+}
+
+/* Each count is mixed with those beside it; symbols that do not occur stay so. */
+static void smooth(const uint64_t *from, size_t n, uint64_t *to) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t below = i > 0 && from[i - 1] ? from[i - 1] : from[i];
+        uint64_t above = i + 1 < n && from[i + 1] ? from[i + 1] : from[i];
+        to[i] = from[i] ? below + 2 * from[i] + above : 0;
+    }
+}
+
+/*
+ * Symbols in order of value have smooth histograms, and a table made from a
+ * smoothed one takes fewer bits than it loses on the symbols, as long as the
+ * tensor is small. Each round widens the window; after three nothing more is won.
+ */
+#define SMOOTHING_ROUNDS 3
+/* Not where the code would then take more than 1% above the entropy. */
+#define SMOOTHING_MAX_LOSS 1.01
+
+static enum sqz_status try_smoothed(const uint64_t *counts, size_t n, struct table *table, struct sqz_error *err) {
+    uint64_t *shapes = sqz_alloc(2 * n, sizeof *shapes);
+    uint8_t *lengths = sqz_alloc(n, 1);
+    enum sqz_status status = shapes && lengths ? SQZ_OK : no_memory(err);
+    const uint64_t *from = counts;
+    const double most = SMOOTHING_MAX_LOSS * entropy_bits(counts, n);
+    for (unsigned round = 0; status == SQZ_OK && round < SMOOTHING_ROUNDS; round++) {
+        uint64_t *to = shapes + round % 2 * n, n_bits;
+        smooth(from, n, to);
+        from = to;
+        status = price_table(counts, to, n, lengths, &n_bits, err);
+        if (status != SQZ_OK || n_bits >= table->n_bits || (double)sqz_huffman_cost(counts, lengths, n) > most)
+            continue;
+        memcpy(table->lengths, lengths, n);
+        table->n_bits = n_bits;
+    }
+    sqz_free(shapes);
+    sqz_free(lengths);
+    return status;
+}
+
+/* The cheapest table for counts[n]; table->lengths is allocated. */
 static enum sqz_status make_table(const uint64_t *counts, size_t n, struct table *table, struct sqz_error *err) {
     *table = (struct table){.lengths = sqz_alloc(n, 1)};
     if (!table->lengths) return no_memory(err);
-    size_t n_used = 0;
-    for (size_t i = 0; i < n; i++) n_used += counts[i] != 0;
-    enum sqz_status status = sqz_huffman_lengths(counts, n, sqz_huffman_limit(n_used), table->lengths, err);
-    uint64_t table_bits = 0;
-    if (status == SQZ_OK) status = price_lengths(table->lengths, n, &table_bits, err);
-    table->n_bits = table_bits + sqz_huffman_cost(counts, table->lengths, n);
+    enum sqz_status status = price_table(counts, counts, n, table->lengths, &table->n_bits, err);
+    if (status == SQZ_OK) status = try_smoothed(counts, n, table, err);
     if (status == SQZ_OK) return SQZ_OK;
     sqz_free(table->lengths);
     table->lengths = NULL;
     return status;
-}
-
-/* Order-0 entropy of counts[n] in bits. */
-static double entropy_bits(const uint64_t *counts, size_t n) {
-    double total = 0, sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!counts[i]) continue;
-        total += (double)counts[i];
-        sum += (double)counts[i] * log2((double)counts[i]);
-    }
-    return total > 0 ? total * log2(total) - sum : 0;
 }
 
 /* ---- candidates -------------------------------------------------------------------- */

@@ -124,9 +124,9 @@ static uint32_t add_conv(struct builder *b, uint32_t input, const char *name, ui
     size_t count = (size_t)out * in * size * size;
     struct sqz_packed *packed = sample_codebook(count, 1u << b->bits, b->density, ++b->seed);
     snprintf(text, sizeof text, "%s.weight", name);
-    ck_assert_int_eq(sqz_model_add_packed(b->model, text, SQZ_ROLE_KERNEL, &kernel, packed,
-                                          &b->model->nodes[node].kernel, NULL),
-                     SQZ_OK);
+    ck_assert_int_eq(
+        sqz_model_add_packed(b->model, text, SQZ_ROLE_KERNEL, &kernel, packed, &b->model->nodes[node].kernel, NULL),
+        SQZ_OK);
     float *bias = sqz_alloc(out, sizeof *bias);
     ck_assert_ptr_nonnull(bias);
     for (uint32_t i = 0; i < out; i++) bias[i] = (float)(sample_unit(&b->seed) - 0.5);

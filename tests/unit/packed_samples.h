@@ -10,7 +10,8 @@ uint64_t sample_random(uint64_t *state);
 /* Uniform in [0, 1). */
 double sample_unit(uint64_t *state);
 
-/* A codebook tensor whose survivors (a share `density`) prefer the middle entries; every entry is used if count allows. */
+/* A codebook tensor whose survivors (a share `density`) prefer the middle entries; every entry is used if count allows.
+ */
 struct sqz_packed *sample_codebook(size_t count, uint32_t n_codebook, double density, uint64_t seed);
 
 /* Uniform levels with a two-sided geometric distribution of the given mean magnitude, cut at SQZ_MAX_LEVEL. */
