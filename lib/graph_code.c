@@ -151,19 +151,31 @@ static void put_string(struct sqz_buffer *out, const char *previous, const char 
     sqz_put_bytes(out, s + shared, rest);
 }
 
+/*
+ * All strings of a graph together, with their terminators. Shared prefixes make a few bytes stand for long strings, so
+ * the file's own size is no bound; ImageNet's class names take 31 KB.
+ */
+#define MAX_STRING_NBYTES ((size_t)16 << 20)
+
+struct string_store {
+    struct sqz_arena *arena;
+    size_t left; /* of MAX_STRING_NBYTES */
+};
+
 /* NULL when the bytes are not a string (r->failed) or memory is short. */
-static const char *read_string(struct sqz_reader *r, struct sqz_arena *arena, const char *previous) {
+static const char *read_string(struct sqz_reader *r, struct string_store *store, const char *previous) {
     uint64_t shared = sqz_read_varint(r), rest = sqz_read_varint(r);
-    if (r->failed || shared > strlen(previous) || rest > sqz_reader_left(r)) {
+    if (r->failed || shared > strlen(previous) || rest > sqz_reader_left(r) || shared + rest >= store->left) {
         r->failed = true;
         return NULL;
     }
+    store->left -= (size_t)(shared + rest) + 1;
     const uint8_t *bytes = sqz_read_bytes(r, (size_t)rest);
     if (memchr(bytes, 0, (size_t)rest)) {
         r->failed = true;
         return NULL;
     }
-    char *s = sqz_arena_alloc(arena, (size_t)shared + (size_t)rest + 1, 1);
+    char *s = sqz_arena_alloc(store->arena, (size_t)shared + (size_t)rest + 1, 1);
     if (!s) return NULL;
     memcpy(s, previous, (size_t)shared);
     memcpy(s + shared, bytes, (size_t)rest);
@@ -299,11 +311,11 @@ static enum sqz_status read_node_inputs(struct sqz_reader *r, struct sqz_model *
     return SQZ_OK;
 }
 
-static enum sqz_status read_node_names(struct sqz_reader *r, struct sqz_model *model, size_t n,
-                                       struct sqz_error *err) {
+static enum sqz_status read_node_names(struct sqz_reader *r, struct sqz_model *model, struct string_store *store,
+                                       size_t n, struct sqz_error *err) {
     const char *previous = "";
     for (size_t i = 0; i < n; i++) {
-        const char *name = read_string(r, &model->arena, previous);
+        const char *name = read_string(r, store, previous);
         if (!name) return no_string(r, err);
         if (!*name) return bad_graph(r, err);
         previous = name;
@@ -317,11 +329,12 @@ static enum sqz_status read_node_names(struct sqz_reader *r, struct sqz_model *m
     return SQZ_OK;
 }
 
-static enum sqz_status read_nodes(struct sqz_reader *r, struct sqz_model *model, struct sqz_error *err) {
+static enum sqz_status read_nodes(struct sqz_reader *r, struct sqz_model *model, struct string_store *store,
+                                  struct sqz_error *err) {
     struct param_coder coder = {.in = r};
     size_t n = read_count(r, SQZ_MAX_NODES);
     if (r->failed || n == 0) return bad_graph(r, err);
-    SQZ_TRY(read_node_names(r, model, n, err));
+    SQZ_TRY(read_node_names(r, model, store, n, err));
     for (size_t i = 0; i < n; i++) {
         uint8_t op = sqz_read_u8(r);
         if (r->failed || op >= SQZ_OP_COUNT || (op == SQZ_OP_INPUT) != (i == 0)) return bad_graph(r, err);
@@ -361,7 +374,8 @@ static const char *derived_weight_name(struct sqz_model *model, size_t index, un
     return name;
 }
 
-static enum sqz_status read_weight_names(struct sqz_reader *r, struct sqz_model *model, struct sqz_error *err) {
+static enum sqz_status read_weight_names(struct sqz_reader *r, struct sqz_model *model, struct string_store *store,
+                                         struct sqz_error *err) {
     const uint8_t *codes = sqz_read_bytes(r, model->n_weights);
     if (!codes) return bad_graph(r, err);
     const char *previous = "";
@@ -369,7 +383,7 @@ static enum sqz_status read_weight_names(struct sqz_reader *r, struct sqz_model 
         if (codes[i] > NAME_LAYER_BIAS) return bad_graph(r, err);
         const char *name;
         if (codes[i] == NAME_EXPLICIT)
-            name = previous = read_string(r, &model->arena, previous);
+            name = previous = read_string(r, store, previous);
         else
             name = derived_weight_name(model, i, codes[i]);
         if (!name || !*name) return bad_graph(r, err);
@@ -381,8 +395,8 @@ static enum sqz_status read_weight_names(struct sqz_reader *r, struct sqz_model 
     return SQZ_OK;
 }
 
-static enum sqz_status read_weights(struct sqz_reader *r, struct sqz_model *model, size_t max_nbytes,
-                                    struct sqz_error *err) {
+static enum sqz_status read_weights(struct sqz_reader *r, struct sqz_model *model, struct string_store *store,
+                                    size_t max_nbytes, struct sqz_error *err) {
     size_t n = read_count(r, SQZ_MAX_WEIGHTS), total = 0;
     if (r->failed) return bad_graph(r, err);
     model->weights = sqz_arena_alloc(&model->arena, n ? n : 1, sizeof *model->weights);
@@ -404,17 +418,17 @@ static enum sqz_status read_weights(struct sqz_reader *r, struct sqz_model *mode
             return sqz_fail(err, SQZ_LIMIT, "the weights take more than the limit of %zu bytes at weight %zu",
                             max_nbytes, i);
     }
-    return read_weight_names(r, model, err);
+    return read_weight_names(r, model, store, err);
 }
 
-static enum sqz_status read_strings(struct sqz_reader *r, struct sqz_arena *arena, const char ***out, size_t *out_n,
+static enum sqz_status read_strings(struct sqz_reader *r, struct string_store *store, const char ***out, size_t *out_n,
                                     struct sqz_error *err) {
     size_t n = read_count(r, SIZE_MAX);
     if (r->failed) return bad_graph(r, err);
-    const char **strings = sqz_arena_alloc(arena, n ? n : 1, sizeof *strings);
+    const char **strings = sqz_arena_alloc(store->arena, n ? n : 1, sizeof *strings);
     if (!strings) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
     for (size_t i = 0; i < n; i++) {
-        strings[i] = read_string(r, arena, i ? strings[i - 1] : "");
+        strings[i] = read_string(r, store, i ? strings[i - 1] : "");
         if (!strings[i]) return no_string(r, err);
     }
     *out = strings;
@@ -424,17 +438,18 @@ static enum sqz_status read_strings(struct sqz_reader *r, struct sqz_arena *aren
 
 static enum sqz_status read_graph(struct sqz_reader *r, struct sqz_model *model, size_t max_nbytes,
                                   struct sqz_error *err) {
+    struct string_store all_strings = {&model->arena, MAX_STRING_NBYTES}, *store = &all_strings;
     struct param_coder coder = {.in = r};
-    model->arch = read_string(r, &model->arena, "");
+    model->arch = read_string(r, store, "");
     if (!model->arch) return no_string(r, err);
-    model->source = read_string(r, &model->arena, "");
+    model->source = read_string(r, store, "");
     if (!model->source) return no_string(r, err);
     code_input(&coder, &model->input);
     if (r->failed) return bad_graph(r, err);
-    SQZ_TRY(read_nodes(r, model, err));
-    SQZ_TRY(read_weights(r, model, max_nbytes, err));
-    SQZ_TRY(read_strings(r, &model->arena, &model->class_names, &model->n_classes_named, err));
-    SQZ_TRY(read_strings(r, &model->arena, &model->history, &model->n_history, err));
+    SQZ_TRY(read_nodes(r, model, store, err));
+    SQZ_TRY(read_weights(r, model, store, max_nbytes, err));
+    SQZ_TRY(read_strings(r, store, &model->class_names, &model->n_classes_named, err));
+    SQZ_TRY(read_strings(r, store, &model->history, &model->n_history, err));
     model->history_capacity = model->n_history;
     if (sqz_reader_left(r) > 0) SQZ_TRY(sqz_image_record_read(r, &model->arena, &model->calibrated_on, err));
     if (sqz_reader_left(r) > 0)

@@ -160,6 +160,27 @@ START_TEST(graph_bytes_are_not_trusted) {
 }
 END_TEST
 
+/* Shared prefixes let two bytes stand for a long string: a small file must not ask for gigabytes. */
+START_TEST(string_bomb_is_refused) {
+    enum { LONG = 60000, COUNT = 50000 };
+    struct sqz_model *model = build_small(), *copy;
+    static char text[LONG + 1];
+    static const char *names[COUNT];
+    struct sqz_buffer bytes = {0};
+    struct sqz_error err = {0};
+    memset(text, 'x', LONG);
+    for (size_t i = 0; i < COUNT; i++) names[i] = text;
+    model->class_names = names;
+    model->n_classes_named = COUNT;
+    ck_assert_int_eq(sqz_graph_encode(model, false, &bytes, NULL), SQZ_OK);
+    ck_assert_uint_lt(bytes.nbytes, 1 << 20);
+    ck_assert_int_eq(sqz_graph_decode(bytes.data, bytes.nbytes, 1 << 20, &copy, &err), SQZ_MALFORMED);
+    model->n_classes_named = 0;
+    sqz_buffer_free(&bytes);
+    sqz_model_free(model);
+}
+END_TEST
+
 START_TEST(graph_survives_short_memory) {
     struct sqz_model *model = build_small(), *copy;
     struct sqz_buffer bytes = {0};
@@ -200,6 +221,7 @@ Suite *test_model(void) {
     tcase_add_test(tc, window_output_sizes);
     tcase_add_test(tc, graph_round_trip);
     tcase_add_test(tc, graph_bytes_are_not_trusted);
+    tcase_add_test(tc, string_bomb_is_refused);
     tcase_add_test(tc, graph_survives_short_memory);
     tcase_add_test(tc, presets);
     suite_add_tcase(suite, tc);
