@@ -19,9 +19,8 @@ static enum sqz_status no_memory(struct sqz_error *err) {
  * Append an operator. inputs are n names; the result gets the name `output`.
  * *out (may be NULL) is the node, for its attributes.
  */
-static enum sqz_status add(struct onnx_export *export, const char *op_type, const char *name,
-                           const char *const *inputs, size_t n, const char *output, Onnx__Node **out,
-                           struct sqz_error *err) {
+static enum sqz_status add(struct onnx_export *export, const char *op_type, const char *name, const char *const *inputs,
+                           size_t n, const char *output, Onnx__Node **out, struct sqz_error *err) {
     Onnx__Node *node = sqz_arena_alloc(&export->arena, 1, sizeof *node);
     char **list = sqz_arena_alloc(&export->arena, n + 1, sizeof *list);
     Onnx__Attribute **attributes = sqz_arena_alloc(&export->arena, MAX_ATTRIBUTES, sizeof *attributes);
@@ -82,16 +81,16 @@ static enum sqz_status set_ints(struct onnx_export *export, Onnx__Node *node, co
 }
 
 static enum sqz_status refuse(const struct sqz_node *node, const char *reason, struct sqz_error *err) {
-    return sqz_fail(err, SQZ_UNSUPPORTED, "%s node %s cannot be written as ONNX: %s", sqz_op_name(node->op),
-                    node->name, reason);
+    return sqz_fail(err, SQZ_UNSUPPORTED, "%s node %s cannot be written as ONNX: %s", sqz_op_name(node->op), node->name,
+                    reason);
 }
 
 /* What every translation needs of its node. */
 struct item {
     const struct sqz_node *node;
-    const char *name;           /* for the ONNX node: the model's name, made unique */
-    const char *in;             /* name of the first input */
-    const char *result;         /* name of the output */
+    const char *name;              /* for the ONNX node: the model's name, made unique */
+    const char *in;                /* name of the first input */
+    const char *result;            /* name of the output */
     const struct sqz_shape *shape; /* of the first input */
     const struct sqz_shape *to;    /* of the result */
 };
@@ -147,10 +146,10 @@ static enum sqz_status export_pool(struct onnx_export *export, const struct item
     bool average = item->node->op == SQZ_OP_AVERAGE_POOL, ceil_mode = item->node->params.pool.ceil_mode;
     struct sqz_window w = item->node->params.pool.window;
     enum sqz_divisor divisor = item->node->params.pool.divisor;
-    struct side h = measure(item->shape->dim[2], item->to->dim[2], w.kernel_h, w.stride_h, w.dilation_h, w.pad_top,
-                            w.pad_bottom);
-    struct side v = measure(item->shape->dim[3], item->to->dim[3], w.kernel_w, w.stride_w, w.dilation_w, w.pad_left,
-                            w.pad_right);
+    struct side h =
+        measure(item->shape->dim[2], item->to->dim[2], w.kernel_h, w.stride_h, w.dilation_h, w.pad_top, w.pad_bottom);
+    struct side v =
+        measure(item->shape->dim[3], item->to->dim[3], w.kernel_w, w.stride_w, w.dilation_w, w.pad_left, w.pad_right);
     bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
     if (divisor == SQZ_DIVISOR_PADDED && !padded) divisor = SQZ_DIVISOR_VALID;
     bool overhangs = h.overhang || v.overhang;

@@ -110,8 +110,8 @@ enum sqz_status sqz_onnx_fold_binary(struct onnx_import *import, const Onnx__Nod
         else if (in[0]->is_real)
             out->whole[i] = in[0]->real[walk.offset[0]] == in[1]->real[walk.offset[1]];
         else
-            valid = compute_whole(operation, in[0]->whole[walk.offset[0]], in[1]->whole[walk.offset[1]],
-                                  &out->whole[i]);
+            valid =
+                compute_whole(operation, in[0]->whole[walk.offset[0]], in[1]->whole[walk.offset[1]], &out->whole[i]);
         if (!valid) return sqz_onnx_malformed(node, "an integer constant overflows or is divided by zero", err);
     }
     return SQZ_OK;
@@ -157,8 +157,7 @@ enum sqz_status sqz_onnx_fold_dequantize(struct onnx_import *import, const Onnx_
     if (scale->rank > 1 || (zero && (zero->is_real || zero->count != scale->count)))
         return sqz_onnx_unsupported(node, "scale and zero point are neither single nor along one axis", err);
     bool along_axis = scale->rank == 1 && scale->count != 1;
-    if (scale->count == 0 ||
-        (along_axis && (axis < 0 || axis >= level->rank || level->dim[axis] != scale->count)))
+    if (scale->count == 0 || (along_axis && (axis < 0 || axis >= level->rank || level->dim[axis] != scale->count)))
         return sqz_onnx_malformed(node, "the scales do not fit the axis", err);
     size_t inner = 1;
     for (int64_t i = axis + 1; along_axis && i < level->rank; i++) inner *= level->dim[i];
@@ -198,8 +197,10 @@ enum sqz_status sqz_onnx_fold_constant_of_shape(struct onnx_import *import, cons
     out->is_real = real;
     SQZ_TRY(sqz_onnx_tensor_allocate(import, out, err));
     for (size_t i = 0; i < out->count; i++) {
-        if (real) out->real[i] = real_value;
-        else out->whole[i] = whole_value;
+        if (real)
+            out->real[i] = real_value;
+        else
+            out->whole[i] = whole_value;
     }
     return SQZ_OK;
 }
@@ -237,10 +238,14 @@ static enum sqz_status fold_constant(struct onnx_import *import, const Onnx__Nod
     tensor->rank = list;
     if (list) tensor->dim[0] = tensor->is_real ? attribute->n_floats : attribute->n_ints;
     SQZ_TRY(sqz_onnx_tensor_allocate(import, tensor, err));
-    if (!list && tensor->is_real) tensor->real[0] = attribute->f;
-    else if (!list) tensor->whole[0] = attribute->i;
-    else if (tensor->count && tensor->is_real) memcpy(tensor->real, attribute->floats, tensor->count * sizeof(float));
-    else if (tensor->count) memcpy(tensor->whole, attribute->ints, tensor->count * sizeof(int64_t));
+    if (!list && tensor->is_real)
+        tensor->real[0] = attribute->f;
+    else if (!list)
+        tensor->whole[0] = attribute->i;
+    else if (tensor->count && tensor->is_real)
+        memcpy(tensor->real, attribute->floats, tensor->count * sizeof(float));
+    else if (tensor->count)
+        memcpy(tensor->whole, attribute->ints, tensor->count * sizeof(int64_t));
     return SQZ_OK;
 }
 

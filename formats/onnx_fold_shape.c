@@ -4,8 +4,10 @@
 #include "formats/onnx_parts.h"
 
 static void copy_element(const struct onnx_tensor *in, int64_t from, struct onnx_tensor *out, size_t to) {
-    if (out->is_real) out->real[to] = in->real[from];
-    else out->whole[to] = in->whole[from];
+    if (out->is_real)
+        out->real[to] = in->real[from];
+    else
+        out->whole[to] = in->whole[from];
 }
 
 /* Fill out, whose shape is set, with the elements of `in` at walk's first offset. */
@@ -59,16 +61,25 @@ enum sqz_status sqz_onnx_fold_transpose(struct onnx_import *import, const Onnx__
     return copy_walk(import, in[0], &walk, out, err);
 }
 
+/* Shape's start and end (operator set 15) as clamped indices, start <= end. */
+void sqz_onnx_shape_range(const Onnx__Node *node, uint32_t rank, uint32_t *start, uint32_t *end) {
+    int64_t from = sqz_onnx_int(node, "start", 0), to = sqz_onnx_int(node, "end", rank);
+    if (from < 0) from = from < -(int64_t)rank ? 0 : from + rank;
+    if (to < 0) to = to < -(int64_t)rank ? 0 : to + rank;
+    *end = to > rank ? rank : (uint32_t)to;
+    *start = from > *end ? *end : (uint32_t)from;
+}
+
 enum sqz_status sqz_onnx_fold_shape(struct onnx_import *import, const Onnx__Node *node,
                                     const struct onnx_tensor *const *in, size_t n_in, struct onnx_tensor *out,
                                     struct sqz_error *err) {
     SQZ_TRY(need(node, in, n_in, 1, err));
-    if (sqz_onnx_attribute(node, "start") || sqz_onnx_attribute(node, "end"))
-        return sqz_onnx_unsupported(node, "a part of a constant's shape", err);
+    uint32_t start, end;
+    sqz_onnx_shape_range(node, in[0]->rank, &start, &end);
     out->rank = 1;
-    out->dim[0] = in[0]->rank;
+    out->dim[0] = end - start;
     SQZ_TRY(sqz_onnx_tensor_allocate(import, out, err));
-    for (uint32_t i = 0; i < in[0]->rank; i++) out->whole[i] = (int64_t)in[0]->dim[i];
+    for (uint32_t i = start; i < end; i++) out->whole[i - start] = (int64_t)in[0]->dim[i];
     return SQZ_OK;
 }
 
@@ -287,8 +298,10 @@ enum sqz_status sqz_onnx_unsqueeze_shape(struct onnx_import *import, const Onnx_
     unsigned insert = 0;
     /* The rank of the result is needed to resolve negative axes: count them first. */
     const struct onnx_tensor *input = NULL;
-    if (sqz_onnx_has_input(node, 1)) SQZ_TRY(sqz_onnx_constant_input(import, node, 1, &input, err));
-    else sqz_onnx_ints(node, "axes", &n);
+    if (sqz_onnx_has_input(node, 1))
+        SQZ_TRY(sqz_onnx_constant_input(import, node, 1, &input, err));
+    else
+        sqz_onnx_ints(node, "axes", &n);
     if (input) n = input->count;
     if (n == 0 || n > ONNX_MAX_RANK || rank + n > ONNX_MAX_RANK)
         return sqz_onnx_unsupported(node, "the rank is too large or there are no axes", err);
@@ -309,8 +322,8 @@ enum sqz_status sqz_onnx_fold_reshape(struct onnx_import *import, const Onnx__No
         target = in[1]->whole;
         n = in[1]->count;
     }
-    SQZ_TRY(sqz_onnx_resolve_reshape(node, target, n, sqz_onnx_int(node, "allowzero", 0) != 0, in[0]->dim,
-                                     in[0]->rank, out->dim, err));
+    SQZ_TRY(sqz_onnx_resolve_reshape(node, target, n, sqz_onnx_int(node, "allowzero", 0) != 0, in[0]->dim, in[0]->rank,
+                                     out->dim, err));
     out->rank = (uint32_t)n;
     return copy_all(import, node, in[0], out, err);
 }

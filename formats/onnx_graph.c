@@ -121,8 +121,7 @@ static enum sqz_status note_uses(struct onnx_import *import, const Onnx__Node *n
         }
     }
     for (size_t i = 0; i < node->n_attribute; i++)
-        if (node->attribute[i]->has_g)
-            SQZ_TRY(note_branch(import, node, &node->attribute[i]->g, depth, list, err));
+        if (node->attribute[i]->has_g) SQZ_TRY(note_branch(import, node, &node->attribute[i]->g, depth, list, err));
     return SQZ_OK;
 }
 
@@ -228,8 +227,7 @@ enum sqz_status sqz_onnx_convert_graph(struct onnx_import *import, struct sqz_er
                         graph->n_initializer);
     SQZ_TRY(define_initialisers(import, graph, err));
     SQZ_TRY(define_input(import, graph, &input, err));
-    for (size_t i = 0; i < graph->n_node; i++)
-        SQZ_TRY(define_outputs(import, graph->node[i], (uint32_t)i, err));
+    for (size_t i = 0; i < graph->n_node; i++) SQZ_TRY(define_outputs(import, graph->node[i], (uint32_t)i, err));
     if (graph->n_output == 0) return sqz_fail(err, SQZ_MALFORMED, "the graph has no output");
     if (graph->n_output > 1)
         return sqz_fail(err, SQZ_UNSUPPORTED, "the graph has more than one output: %s and %s",
@@ -251,8 +249,8 @@ enum sqz_status sqz_onnx_convert_graph(struct onnx_import *import, struct sqz_er
 /* ---- If ----------------------------------------------------------------------- */
 
 /* Keep a taken branch until the end of the import: names point into it. */
-static enum sqz_status keep_branch(struct onnx_import *import, const Onnx__Node *node,
-                                   const ProtobufCBinaryData *bytes, Onnx__Graph **out, struct sqz_error *err) {
+static enum sqz_status keep_branch(struct onnx_import *import, const Onnx__Node *node, const ProtobufCBinaryData *bytes,
+                                   Onnx__Graph **out, struct sqz_error *err) {
     if (import->n_branches == import->branches_capacity) {
         size_t capacity = import->branches_capacity ? import->branches_capacity * 2 : 8;
         Onnx__Graph **branches = sqz_realloc(import->branches, capacity, sizeof *branches);
@@ -274,16 +272,14 @@ enum sqz_status sqz_onnx_if(struct onnx_import *import, const Onnx__Node *node, 
     SQZ_TRY(sqz_onnx_constant_input(import, node, 0, &condition, err));
     if (!condition || condition->count != 1 || condition->is_real)
         return sqz_onnx_malformed(node, "the condition is not one truth value", err);
-    const Onnx__Attribute *attribute =
-        sqz_onnx_attribute(node, condition->whole[0] ? "then_branch" : "else_branch");
+    const Onnx__Attribute *attribute = sqz_onnx_attribute(node, condition->whole[0] ? "then_branch" : "else_branch");
     if (!attribute || !attribute->has_g) return sqz_onnx_malformed(node, "a branch is missing", err);
     Onnx__Graph *graph;
     SQZ_TRY(keep_branch(import, node, &attribute->g, &graph, err));
     if (graph->n_output != node->n_output || graph->n_input)
         return sqz_onnx_malformed(node, "a branch does not fit the node", err);
     SQZ_TRY(define_initialisers(import, graph, err));
-    for (size_t i = 0; i < graph->n_node; i++)
-        SQZ_TRY(define_outputs(import, graph->node[i], UINT32_MAX, err));
+    for (size_t i = 0; i < graph->n_node; i++) SQZ_TRY(define_outputs(import, graph->node[i], UINT32_MAX, err));
     struct dependencies ignored = {0};
     enum sqz_status status = SQZ_OK;
     for (size_t i = 0; status == SQZ_OK && i < graph->n_node; i++) {

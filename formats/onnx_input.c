@@ -5,8 +5,8 @@
 
 #include "formats/onnx_export.h"
 
-static const char *const orders[] = {[SQZ_CHANNELS_RGB] = "rgb", [SQZ_CHANNELS_BGR] = "bgr",
-                                     [SQZ_CHANNELS_GREY] = "grey"};
+static const char *const orders[] = {
+    [SQZ_CHANNELS_RGB] = "rgb", [SQZ_CHANNELS_BGR] = "bgr", [SQZ_CHANNELS_GREY] = "grey"};
 static const char *const filters[] = {[SQZ_RESIZE_PIL_BILINEAR] = "pil", [SQZ_RESIZE_BILINEAR] = "bilinear"};
 
 bool sqz_onnx_format_input(const struct sqz_input *input, char *buffer, size_t capacity) {
@@ -31,10 +31,9 @@ bool sqz_onnx_parse_input(const char *text, struct sqz_input *input) {
     char order[16], filter[16];
     float *m = parsed.mean, *s = parsed.std;
     unsigned squash;
-    int n = sscanf(text,
-                   "order=%15s filter=%15s resize_short=%u squash=%u scale=%f mean=%f,%f,%f,%f std=%f,%f,%f,%f", order,
-                   filter, &parsed.resize_short, &squash, &parsed.scale, &m[0], &m[1], &m[2], &m[3], &s[0], &s[1],
-                   &s[2], &s[3]);
+    int n = sscanf(text, "order=%15s filter=%15s resize_short=%u squash=%u scale=%f mean=%f,%f,%f,%f std=%f,%f,%f,%f",
+                   order, filter, &parsed.resize_short, &squash, &parsed.scale, &m[0], &m[1], &m[2], &m[3], &s[0],
+                   &s[1], &s[2], &s[3]);
     if (n != 13 || squash > 1 || parsed.resize_short > UINT16_MAX || !isfinite(parsed.scale)) return false;
     int which_order = find_word(orders, 3, order), which_filter = find_word(filters, 2, filter);
     if (which_order < 0 || which_filter < 0) return false;

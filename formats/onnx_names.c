@@ -115,5 +115,6 @@ const int64_t *sqz_onnx_ints(const Onnx__Node *node, const char *name, size_t *n
 bool sqz_onnx_string_is(const Onnx__Node *node, const char *name, const char *text, bool fallback) {
     const Onnx__Attribute *attribute = sqz_onnx_attribute(node, name);
     if (!attribute) return fallback;
-    return attribute->s.len == strlen(text) && memcmp(attribute->s.data ? attribute->s.data : (const uint8_t *)"", text, attribute->s.len) == 0;
+    return attribute->s.len == strlen(text) &&
+           (*text == '\0' || memcmp(attribute->s.data, text, attribute->s.len) == 0);
 }

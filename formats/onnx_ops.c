@@ -60,9 +60,8 @@ enum sqz_status sqz_onnx_scalar_input(struct onnx_import *import, const Onnx__No
 
 /* ---- results ------------------------------------------------------------------- */
 
-enum sqz_status sqz_onnx_add_node(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op,
-                                  const char *name, const uint32_t *inputs, size_t n_inputs, uint32_t *out,
-                                  struct sqz_error *err) {
+enum sqz_status sqz_onnx_add_node(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op, const char *name,
+                                  const uint32_t *inputs, size_t n_inputs, uint32_t *out, struct sqz_error *err) {
     char made[64];
     if (!name || !*name) name = onnx_text(node->name);
     if (!*name) {
@@ -171,8 +170,7 @@ static enum sqz_status convert_prelu(struct onnx_import *import, const Onnx__Nod
     return add_unary(import, node, SQZ_OP_LEAKY_RELU, params, err);
 }
 
-static enum sqz_status convert_hard_sigmoid(struct onnx_import *import, const Onnx__Node *node,
-                                            struct sqz_error *err) {
+static enum sqz_status convert_hard_sigmoid(struct onnx_import *import, const Onnx__Node *node, struct sqz_error *err) {
     struct onnx_value *in;
     SQZ_TRY(sqz_onnx_activation(import, node, 0, &in, err));
     return sqz_onnx_begin_hard_sigmoid(import, node, in, err);
@@ -253,12 +251,9 @@ static enum sqz_status convert_shape(struct onnx_import *import, const Onnx__Nod
     int64_t rank = pending ? in->pending.rank : shape->rank;
     for (int64_t i = 0; i < rank; i++)
         dim[i] = (int64_t)(pending ? in->pending.dim[i] : shape->dim[in->is_view ? in->perm[i] : i]);
-    int64_t start = sqz_onnx_int(node, "start", 0), end = sqz_onnx_int(node, "end", rank);
-    if (start < 0) start = start < -rank ? 0 : start + rank;
-    if (end < 0) end = end < -rank ? 0 : end + rank;
-    if (end > rank) end = rank;
-    if (start > end) start = end;
-    return sqz_onnx_set_integers(import, node, dim + start, (size_t)(end - start), err);
+    uint32_t start, end;
+    sqz_onnx_shape_range(node, (uint32_t)rank, &start, &end);
+    return sqz_onnx_set_integers(import, node, dim + start, end - start, err);
 }
 
 /* ---- the table ------------------------------------------------------------------------ */

@@ -57,8 +57,7 @@ static enum sqz_status gemm_bias(struct onnx_import *import, const Onnx__Node *n
     SQZ_TRY(sqz_onnx_constant_input(import, node, 2, &tensor, err));
     SQZ_TRY(sqz_onnx_input(import, node, 2, &value, err));
     bool row = (tensor->rank == 1 || (tensor->rank == 2 && tensor->dim[0] == 1)) && tensor->count == n_out;
-    if (!row && tensor->count != 1)
-        return sqz_onnx_unsupported(node, "C does not have one value for each output", err);
+    if (!row && tensor->count != 1) return sqz_onnx_unsupported(node, "C does not have one value for each output", err);
     struct sqz_shape shape = sqz_shape1(n_out);
     if (row && beta == 1) return sqz_onnx_weight(import, node, value, SQZ_ROLE_BIAS, &shape, false, out, err);
     if (!tensor->is_real) return sqz_onnx_unsupported(node, "C is not of a float type", err);
@@ -78,8 +77,10 @@ enum sqz_status sqz_onnx_gemm(struct onnx_import *import, const Onnx__Node *node
     bool transpose = sqz_onnx_int(node, "transB", 0) == 0;
     float alpha = sqz_onnx_float(node, "alpha", 1);
     struct sqz_shape shape = sqz_shape2(tensor->dim[transpose], tensor->dim[!transpose]);
-    if (alpha == 1) SQZ_TRY(sqz_onnx_weight(import, node, matrix, SQZ_ROLE_KERNEL, &shape, transpose, &kernel, err));
-    else SQZ_TRY(add_scaled(import, matrix, tensor, alpha, transpose, &shape, &kernel, err));
+    if (alpha == 1)
+        SQZ_TRY(sqz_onnx_weight(import, node, matrix, SQZ_ROLE_KERNEL, &shape, transpose, &kernel, err));
+    else
+        SQZ_TRY(add_scaled(import, matrix, tensor, alpha, transpose, &shape, &kernel, err));
     SQZ_TRY(gemm_bias(import, node, shape.dim[0], &bias, err));
     return add_dense(import, node, in, matrix->origin, kernel, bias, err);
 }

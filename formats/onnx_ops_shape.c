@@ -11,7 +11,8 @@ static bool same_dimensions(const struct sqz_shape *shape, const uint64_t *dim, 
     return shape->rank == rank && memcmp(shape->dim, dim, rank * sizeof *dim) == 0;
 }
 
-/* Append a Flatten (rank 2) or a Reshape to these dimensions; written (may be NULL) says which were given as -1 or 0. */
+/* Append a Flatten (rank 2) or a Reshape to these dimensions; written (may be NULL) says which were given as -1 or 0.
+ */
 static enum sqz_status add_reshape(struct onnx_import *import, const Onnx__Node *node, uint32_t input,
                                    const uint64_t *dim, uint32_t rank, const int64_t *written, uint32_t *out,
                                    struct sqz_error *err) {
@@ -63,8 +64,8 @@ enum sqz_status sqz_onnx_reshape(struct onnx_import *import, const Onnx__Node *n
         n = tensor->count;
     }
     const struct sqz_shape *shape = &import->shapes[in->node];
-    SQZ_TRY(sqz_onnx_resolve_reshape(node, target, n, sqz_onnx_int(node, "allowzero", 0) != 0, shape->dim,
-                                     shape->rank, dim, err));
+    SQZ_TRY(sqz_onnx_resolve_reshape(node, target, n, sqz_onnx_int(node, "allowzero", 0) != 0, shape->dim, shape->rank,
+                                     dim, err));
     return sqz_onnx_set_shape(import, node, in, dim, (uint32_t)n, target, err);
 }
 
@@ -173,8 +174,10 @@ static enum sqz_status softmax_flattening(struct onnx_import *import, const Onnx
     uint64_t dim[SQZ_MAX_RANK], tail = 1;
     if (axis == 0) return sqz_onnx_unsupported(node, "it normalises over the batch", err);
     for (uint32_t i = 0; i < shape.rank; i++) {
-        if (i < axis) dim[i] = shape.dim[i];
-        else tail *= shape.dim[i];
+        if (i < axis)
+            dim[i] = shape.dim[i];
+        else
+            tail *= shape.dim[i];
         if (i >= axis && shape.dim[i] > 1) {
             n_larger++;
             larger = i;

@@ -48,8 +48,8 @@ static enum sqz_status read_window(const Onnx__Node *node, const struct sqz_shap
     SQZ_TRY(extents(node, "strides", 2, 1, 1, stride, err));
     SQZ_TRY(extents(node, "dilations", 2, 1, 1, dilation, err));
     SQZ_TRY(extents(node, "pads", 4, 0, 0, pad, err));
-    *out = (struct sqz_window){size[0],     size[1],     stride[0], stride[1], dilation[0],
-                               dilation[1], pad[0],      pad[1],    pad[2],    pad[3]};
+    *out = (struct sqz_window){size[0],     size[1], stride[0], stride[1], dilation[0],
+                               dilation[1], pad[0],  pad[1],    pad[2],    pad[3]};
     if (sqz_onnx_string_is(node, "auto_pad", "NOTSET", true) || sqz_onnx_string_is(node, "auto_pad", "", true))
         return SQZ_OK;
     bool upper = sqz_onnx_string_is(node, "auto_pad", "SAME_UPPER", false);
@@ -127,13 +127,12 @@ enum sqz_status sqz_onnx_pool(struct onnx_import *import, const Onnx__Node *node
     if (indices && indices->n_uses) return sqz_onnx_unsupported(node, "the indices of the maxima are used", err);
     SQZ_TRY(image_input(import, node, &in, err));
     SQZ_TRY(read_window(node, &import->shapes[in->node], from_attribute, &window, err));
-    SQZ_TRY(sqz_onnx_add_node(import, node, average ? SQZ_OP_AVERAGE_POOL : SQZ_OP_MAX_POOL, NULL, &in->node, 1,
-                              &index, err));
+    SQZ_TRY(sqz_onnx_add_node(import, node, average ? SQZ_OP_AVERAGE_POOL : SQZ_OP_MAX_POOL, NULL, &in->node, 1, &index,
+                              err));
     union sqz_params *params = &import->model->nodes[index].params;
     params->pool.window = window;
     params->pool.ceil_mode = sqz_onnx_int(node, "ceil_mode", 0) != 0;
-    params->pool.divisor =
-        sqz_onnx_int(node, "count_include_pad", 0) != 0 ? SQZ_DIVISOR_PADDED : SQZ_DIVISOR_VALID;
+    params->pool.divisor = sqz_onnx_int(node, "count_include_pad", 0) != 0 ? SQZ_DIVISOR_PADDED : SQZ_DIVISOR_VALID;
     SQZ_TRY(sqz_onnx_infer(import, index, err));
     return sqz_onnx_set_output(import, node, index, err);
 }

@@ -100,7 +100,7 @@ struct onnx_names {
 struct onnx_import {
     const struct sqz_source *source;
     const struct sqz_read_options *options;
-    size_t max_count; /* bound on the elements of all constants together */
+    size_t max_count;           /* bound on the elements of all constants together */
     size_t n_decoded, n_folded; /* elements decoded from the file and produced by folding so far */
     ProtobufCAllocator allocator;
     bool out_of_memory; /* an allocation of the protobuf library failed */
@@ -110,7 +110,7 @@ struct onnx_import {
     int64_t opset;
     struct sqz_arena arena;
     struct onnx_names names;
-    uint64_t batch;                /* as the file fixes it, else 1 */
+    uint64_t batch; /* as the file fixes it, else 1 */
     struct sqz_model *model;
     struct sqz_shape *shapes; /* [shapes_capacity] of the model's nodes */
     size_t shapes_capacity;
@@ -166,12 +166,11 @@ enum sqz_status sqz_onnx_tensor_decode(struct onnx_import *import, Onnx__Tensor 
 void sqz_onnx_tensor_free(struct onnx_tensor *tensor);
 
 /* Product of the dimensions into tensor->count, and memory for the elements, within the import's bound. */
-enum sqz_status sqz_onnx_tensor_allocate(struct onnx_import *import, struct onnx_tensor *tensor,
-                                         struct sqz_error *err);
+enum sqz_status sqz_onnx_tensor_allocate(struct onnx_import *import, struct onnx_tensor *tensor, struct sqz_error *err);
 
 /* The tensor of a constant value, decoded when it has not been yet. */
-enum sqz_status sqz_onnx_constant(struct onnx_import *import, struct onnx_value *value,
-                                  const struct onnx_tensor **out, struct sqz_error *err);
+enum sqz_status sqz_onnx_constant(struct onnx_import *import, struct onnx_value *value, const struct onnx_tensor **out,
+                                  struct sqz_error *err);
 
 /* ---- onnx_graph.c ------------------------------------------------------ */
 
@@ -201,9 +200,8 @@ typedef enum sqz_status onnx_fold_function(struct onnx_import *import, const Onn
                                            const struct onnx_tensor *const *in, size_t n_in, struct onnx_tensor *out,
                                            struct sqz_error *err);
 onnx_fold_function sqz_onnx_fold_transpose, sqz_onnx_fold_gather, sqz_onnx_fold_slice, sqz_onnx_fold_concat,
-    sqz_onnx_fold_reshape, sqz_onnx_fold_squeeze, sqz_onnx_fold_unsqueeze, sqz_onnx_fold_expand,
-    sqz_onnx_fold_binary, sqz_onnx_fold_dequantize, sqz_onnx_fold_cast, sqz_onnx_fold_constant_of_shape,
-    sqz_onnx_fold_shape;
+    sqz_onnx_fold_reshape, sqz_onnx_fold_squeeze, sqz_onnx_fold_unsqueeze, sqz_onnx_fold_expand, sqz_onnx_fold_binary,
+    sqz_onnx_fold_dequantize, sqz_onnx_fold_cast, sqz_onnx_fold_constant_of_shape, sqz_onnx_fold_shape;
 
 /* Visits the elements of an array of the given dimensions in order and keeps an offset into two others. */
 struct onnx_walk {
@@ -221,6 +219,9 @@ void sqz_onnx_strides(const uint64_t *dim, uint32_t rank, int64_t *stride);
 
 /* Broadcast shape of two tensors into out's rank and dimensions; false when they do not fit. */
 bool sqz_onnx_broadcast_shape(const struct onnx_tensor *a, const struct onnx_tensor *b, struct onnx_tensor *out);
+
+/* Which dimensions Shape returns: start and end attributes, clamped to the rank. */
+void sqz_onnx_shape_range(const Onnx__Node *node, uint32_t rank, uint32_t *start, uint32_t *end);
 
 /*
  * Resolve a Reshape target: 0 copies (unless allow_zero), -1 infers. SQZ_MALFORMED
@@ -252,8 +253,8 @@ typedef enum sqz_status onnx_convert_function(struct onnx_import *import, const 
                                               struct sqz_error *err);
 onnx_convert_function sqz_onnx_conv, sqz_onnx_pool, sqz_onnx_pad, sqz_onnx_gemm, sqz_onnx_matmul,
     sqz_onnx_batch_normalization, sqz_onnx_add, sqz_onnx_sub, sqz_onnx_mul, sqz_onnx_div, sqz_onnx_flatten,
-    sqz_onnx_reshape, sqz_onnx_squeeze, sqz_onnx_unsqueeze, sqz_onnx_transpose, sqz_onnx_softmax,
-    sqz_onnx_reduce_mean, sqz_onnx_pow;
+    sqz_onnx_reshape, sqz_onnx_squeeze, sqz_onnx_unsqueeze, sqz_onnx_transpose, sqz_onnx_softmax, sqz_onnx_reduce_mean,
+    sqz_onnx_pow;
 
 /* Pads of each dimension, wherever the operator set has them; within 65535 in both directions. */
 enum sqz_status sqz_onnx_read_pads(struct onnx_import *import, const Onnx__Node *node, uint32_t rank,
@@ -277,9 +278,8 @@ enum sqz_status sqz_onnx_scalar_input(struct onnx_import *import, const Onnx__No
                                       double *out, struct sqz_error *err);
 
 /* Append a node to the model, named after `name` or the ONNX node. Its shape is not inferred yet. */
-enum sqz_status sqz_onnx_add_node(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op,
-                                  const char *name, const uint32_t *inputs, size_t n_inputs, uint32_t *out,
-                                  struct sqz_error *err);
+enum sqz_status sqz_onnx_add_node(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op, const char *name,
+                                  const uint32_t *inputs, size_t n_inputs, uint32_t *out, struct sqz_error *err);
 
 /* Infer the shape of the model's node `index` once its parameters are set. */
 enum sqz_status sqz_onnx_infer(struct onnx_import *import, uint32_t index, struct sqz_error *err);

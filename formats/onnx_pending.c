@@ -50,8 +50,8 @@ enum sqz_status sqz_onnx_complete(struct onnx_import *import, const Onnx__Node *
     made.name = (char *)value->name;
     made.op_type = (char *)"Mul";
     if (value->kind == ONNX_HARD_SIGMOID) {
-        SQZ_TRY(sqz_onnx_scale_all(import, &made, value->node, (float)value->pending.alpha,
-                                   (float)value->pending.beta, &index, err));
+        SQZ_TRY(sqz_onnx_scale_all(import, &made, value->node, (float)value->pending.alpha, (float)value->pending.beta,
+                                   &index, err));
         SQZ_TRY(sqz_onnx_add_node(import, &made, SQZ_OP_CLIP, NULL, &index, 1, &index, err));
         import->model->nodes[index].params.clip.low = 0;
         import->model->nodes[index].params.clip.high = 1;
@@ -99,8 +99,8 @@ static enum sqz_status step_shape(struct onnx_import *import, const Onnx__Node *
         const struct onnx_tensor *target;
         SQZ_TRY(sqz_onnx_constant_input(import, node, 1, &target, err));
         if (!target || target->is_real) return unrecognised(node, err);
-        SQZ_TRY(sqz_onnx_resolve_reshape(node, target->whole, target->count,
-                                         sqz_onnx_int(node, "allowzero", 0) != 0, p->dim, p->rank, to.dim, err));
+        SQZ_TRY(sqz_onnx_resolve_reshape(node, target->whole, target->count, sqz_onnx_int(node, "allowzero", 0) != 0,
+                                         p->dim, p->rank, to.dim, err));
         to.rank = (uint32_t)target->count;
     }
     p->rank = to.rank;
@@ -212,8 +212,7 @@ static enum sqz_status continue_lrn(struct onnx_import *import, const Onnx__Node
     out->producer = producer;
     enum onnx_lrn_stage stage = in->pending.stage;
     if (is(node, "Identity") || is(node, "Cast")) return SQZ_OK;
-    if (is(node, "Reshape") || is(node, "Squeeze") || is(node, "Unsqueeze"))
-        return step_shape(import, node, out, err);
+    if (is(node, "Reshape") || is(node, "Squeeze") || is(node, "Unsqueeze")) return step_shape(import, node, out, err);
     if (is(node, "Pad") && stage == ONNX_LRN_VOLUME) return step_pad(import, node, out, err);
     if (is(node, "AveragePool") && stage == ONNX_LRN_VOLUME) return step_average(import, node, out, err);
     if (is(node, "Mul") || is(node, "Add") || is(node, "Pow")) return step_constant(import, node, out, err);

@@ -8,9 +8,9 @@
 #include "lib/bytes.h"
 
 /*
- * Operator sets that are read. Versions 7 to 21 are what the readers were
- * written for; before 7 only broadcasting and Dropout differ, which is handled,
- * and no operator that is read changed its meaning between 21 and 28, the newest.
+ * Operator sets that are read. 7 to 21 are what the converters were written
+ * for. Before 7 only broadcasting and test modes differ, which is handled; from
+ * 21 to 28, the newest, the operators that are read gained types, no meanings.
  */
 #define OLDEST_OPSET 1
 #define NEWEST_OPSET 28
@@ -43,6 +43,14 @@ static int model_wire_type(uint64_t field) {
     }
 }
 
+/* Names of producer and domain are short text; in other files the same field numbers hold nested messages. */
+static bool is_short_text(const uint8_t *text, uint64_t length) {
+    if (length > 256) return false;
+    for (uint64_t i = 0; i < length; i++)
+        if (text[i] < 0x20) return false;
+    return true;
+}
+
 /*
  * There is no magic number, so the fields at the start must be those of a
  * model: at least two of them, or one and a graph that a truncated file cuts off.
@@ -57,7 +65,9 @@ bool sqz_onnx_probe(const struct sqz_source *source) {
         if (r.failed) return n_fields > 0;
         if (tag >> 3 == 1 && (value == 0 || value > 1000)) return false; /* ir_version: 14 is the newest */
         n_fields++;
-        if ((tag & 7) == 2 && !sqz_read_bytes(&r, value)) break;
+        const uint8_t *content = (tag & 7) == 2 ? sqz_read_bytes(&r, value) : NULL;
+        if ((tag & 7) == 2 && !content) break;
+        if (tag >> 3 >= 2 && tag >> 3 <= 4 && !is_short_text(content, value)) return false;
     }
     return n_fields >= 2 || (n_fields == 1 && source->nbytes > 1 && source->data[0] == 0x08);
 }
@@ -89,8 +99,7 @@ static bool is_cast_first(const struct onnx_import *import, const char *input) {
     const Onnx__Graph *graph = import->proto->graph;
     for (size_t i = 0; i < graph->n_node; i++)
         for (size_t k = 0; k < graph->node[i]->n_input; k++)
-            if (strcmp(graph->node[i]->input[k], input) == 0 &&
-                strcmp(onnx_text(graph->node[i]->op_type), "Cast") != 0)
+            if (strcmp(graph->node[i]->input[k], input) == 0 && strcmp(onnx_text(graph->node[i]->op_type), "Cast") != 0)
                 return false;
     return true;
 }
@@ -150,9 +159,8 @@ enum sqz_status sqz_onnx_make_model(struct onnx_import *import, const Onnx__Valu
     Onnx__Dimension **dim = input->type->tensor_type->shape->dim;
     const char *name = onnx_text(input->name);
     bool last = is_channels_last(import, name);
-    struct sqz_input description = {.channels = fixed(dim[last ? 3 : 1]),
-                                    .height = fixed(dim[last ? 1 : 2]),
-                                    .width = fixed(dim[last ? 2 : 3])};
+    struct sqz_input description = {
+        .channels = fixed(dim[last ? 3 : 1]), .height = fixed(dim[last ? 1 : 2]), .width = fixed(dim[last ? 2 : 3])};
     if (description.channels == 0)
         return sqz_fail(err, SQZ_UNSUPPORTED, "the number of channels of the input %s is not fixed", name);
     if (description.height == 0 || description.width == 0) {
@@ -230,8 +238,7 @@ static void free_import(struct onnx_import *import) {
     for (size_t i = 0; i < import->names.capacity; i++)
         if (import->names.slots[i]) sqz_onnx_tensor_free(&import->names.slots[i]->tensor);
     sqz_free(import->names.slots);
-    for (size_t i = 0; i < import->n_branches; i++)
-        onnx__graph__free_unpacked(import->branches[i], &import->allocator);
+    for (size_t i = 0; i < import->n_branches; i++) onnx__graph__free_unpacked(import->branches[i], &import->allocator);
     sqz_free(import->branches);
     if (import->proto) onnx__model__free_unpacked(import->proto, &import->allocator);
     sqz_free(import->shapes);

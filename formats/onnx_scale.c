@@ -92,8 +92,7 @@ enum sqz_status sqz_onnx_batch_normalization(struct onnx_import *import, const O
         offsets[i] = (float)(parameter[1]->real[i] - parameter[2]->real[i] * factor);
     }
     const char *name = sqz_onnx_module_name(import, gamma->origin);
-    enum sqz_status status =
-        add_vector(import, gamma->origin, SQZ_ROLE_SCALE, factors, channels, &scale, err);
+    enum sqz_status status = add_vector(import, gamma->origin, SQZ_ROLE_SCALE, factors, channels, &scale, err);
     if (status != SQZ_OK) {
         sqz_free(offsets);
         return status;
@@ -137,8 +136,8 @@ static float *channel_values(const struct onnx_tensor *tensor, uint64_t channels
 
 /* The constant as it is when it already is a vector of the channels, else its values for all channels. */
 static enum sqz_status channel_weight(struct onnx_import *import, const Onnx__Node *node, struct onnx_value *value,
-                                      enum sqz_role role, uint64_t channels, float sign, bool reciprocal,
-                                      uint32_t *out, struct sqz_error *err) {
+                                      enum sqz_role role, uint64_t channels, float sign, bool reciprocal, uint32_t *out,
+                                      struct sqz_error *err) {
     const struct onnx_tensor *tensor;
     struct sqz_shape shape = sqz_shape1(channels);
     SQZ_TRY(sqz_onnx_constant(import, value, &tensor, err));
@@ -205,12 +204,13 @@ static enum sqz_status sort_inputs(struct onnx_import *import, const Onnx__Node 
 }
 
 /* Two computed values: equal shapes, or one that has a single element in each channel. */
-static enum sqz_status add_elementwise(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op,
-                                       uint32_t a, uint32_t b, uint32_t *out, struct sqz_error *err) {
+static enum sqz_status add_elementwise(struct onnx_import *import, const Onnx__Node *node, enum sqz_op op, uint32_t a,
+                                       uint32_t b, uint32_t *out, struct sqz_error *err) {
     uint32_t inputs[2] = {a, b};
     SQZ_TRY(sqz_onnx_add_node(import, node, op, NULL, inputs, 2, out, err));
     enum sqz_status status = sqz_onnx_infer(import, *out, err);
-    if (status == SQZ_SHAPE) return sqz_onnx_unsupported(node, "the shapes are not broadcast over height and width", err);
+    if (status == SQZ_SHAPE)
+        return sqz_onnx_unsupported(node, "the shapes are not broadcast over height and width", err);
     return status;
 }
 

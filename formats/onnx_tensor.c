@@ -74,7 +74,8 @@ static enum sqz_status read_dimensions(const Onnx__Tensor *proto, struct onnx_te
         if (proto->dims[i] < 0)
             return sqz_fail(err, SQZ_MALFORMED, "dimension %zu of tensor %s is %" PRId64, i, name, proto->dims[i]);
         out->dim[i] = (uint64_t)proto->dims[i];
-        if (out->dim[i] == 0) empty = true;
+        if (out->dim[i] == 0)
+            empty = true;
         else if (!sqz_mul_size(out->count, out->dim[i], &out->count) || out->count > MAX_COUNT)
             return sqz_fail(err, SQZ_LIMIT, "the dimensions of tensor %s have a product that overflows", name);
     }
@@ -233,20 +234,28 @@ static void decode_bytes(int32_t type, const uint8_t *bytes, struct onnx_tensor 
 #endif
     for (size_t i = 0; i < out->count; i++) {
         uint64_t bits = load(bytes + i * size, size);
-        if (out->is_real) out->real[i] = real_from_bits(type, bits);
-        else out->whole[i] = whole_from_bits(type, bits);
+        if (out->is_real)
+            out->real[i] = real_from_bits(type, bits);
+        else
+            out->whole[i] = whole_from_bits(type, bits);
     }
 }
 
 static void decode_typed(const Onnx__Tensor *proto, struct onnx_tensor *out) {
     int32_t type = proto->data_type;
     for (size_t i = 0; i < out->count; i++) {
-        if (type == ONNX_FLOAT) out->real[i] = proto->float_data[i];
-        else if (type == ONNX_DOUBLE) out->real[i] = (float)proto->double_data[i];
-        else if (out->is_real) out->real[i] = real_from_bits(type, (uint64_t)proto->int32_data[i]);
-        else if (type == ONNX_INT64) out->whole[i] = proto->int64_data[i];
-        else if (type == ONNX_UINT32 || type == ONNX_UINT64) out->whole[i] = (int64_t)proto->uint64_data[i];
-        else out->whole[i] = whole_from_bits(type, (uint64_t)(int64_t)proto->int32_data[i]);
+        if (type == ONNX_FLOAT)
+            out->real[i] = proto->float_data[i];
+        else if (type == ONNX_DOUBLE)
+            out->real[i] = (float)proto->double_data[i];
+        else if (out->is_real)
+            out->real[i] = real_from_bits(type, (uint64_t)proto->int32_data[i]);
+        else if (type == ONNX_INT64)
+            out->whole[i] = proto->int64_data[i];
+        else if (type == ONNX_UINT32 || type == ONNX_UINT64)
+            out->whole[i] = (int64_t)proto->uint64_data[i];
+        else
+            out->whole[i] = whole_from_bits(type, (uint64_t)(int64_t)proto->int32_data[i]);
     }
 }
 
@@ -272,7 +281,8 @@ static enum sqz_status allocate(struct onnx_tensor *tensor, size_t *total, size_
     bool empty = false;
     tensor->count = 1;
     for (uint32_t i = 0; i < tensor->rank; i++) {
-        if (tensor->dim[i] == 0) empty = true;
+        if (tensor->dim[i] == 0)
+            empty = true;
         else if (!sqz_mul_size(tensor->count, tensor->dim[i], &tensor->count) || tensor->count > MAX_COUNT)
             return sqz_fail(err, SQZ_LIMIT, "the dimensions of a constant have a product that overflows");
     }
@@ -280,8 +290,10 @@ static enum sqz_status allocate(struct onnx_tensor *tensor, size_t *total, size_
     if (tensor->count > limit - *total)
         return sqz_fail(err, SQZ_LIMIT, "the constants of the graph have more than %zu elements", limit);
     *total += tensor->count;
-    if (tensor->is_real) tensor->real = sqz_alloc(tensor->count, sizeof *tensor->real);
-    else tensor->whole = sqz_alloc(tensor->count, sizeof *tensor->whole);
+    if (tensor->is_real)
+        tensor->real = sqz_alloc(tensor->count, sizeof *tensor->real);
+    else
+        tensor->whole = sqz_alloc(tensor->count, sizeof *tensor->whole);
     if (!tensor->real && !tensor->whole) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
     return SQZ_OK;
 }
@@ -321,8 +333,10 @@ enum sqz_status sqz_onnx_tensor_decode(struct onnx_import *import, Onnx__Tensor 
     if (raw && take_raw_floats(import, proto, out)) return SQZ_OK;
     SQZ_TRY(allocate(out, &import->n_decoded, import->max_count, err));
     if (is_external(proto)) return decode_external(import, proto, out, err);
-    if (raw) decode_bytes(proto->data_type, proto->raw_data.data, out);
-    else decode_typed(proto, out);
+    if (raw)
+        decode_bytes(proto->data_type, proto->raw_data.data, out);
+    else
+        decode_typed(proto, out);
     return SQZ_OK;
 }
 
@@ -332,8 +346,8 @@ void sqz_onnx_tensor_free(struct onnx_tensor *tensor) {
     *tensor = (struct onnx_tensor){0};
 }
 
-enum sqz_status sqz_onnx_constant(struct onnx_import *import, struct onnx_value *value,
-                                  const struct onnx_tensor **out, struct sqz_error *err) {
+enum sqz_status sqz_onnx_constant(struct onnx_import *import, struct onnx_value *value, const struct onnx_tensor **out,
+                                  struct sqz_error *err) {
     if (value->proto) {
         enum sqz_status status = sqz_onnx_tensor_decode(import, value->proto, &value->tensor, err);
         if (status != SQZ_OK) {

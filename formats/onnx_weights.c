@@ -33,8 +33,7 @@ static float *transposed(const float *a, size_t rows, size_t columns) {
 enum sqz_status sqz_onnx_copy_floats(const struct onnx_tensor *tensor, float **out, struct sqz_error *err) {
     *out = sqz_alloc(tensor->count, sizeof **out);
     if (!*out) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
-    for (size_t i = 0; i < tensor->count; i++)
-        (*out)[i] = tensor->is_real ? tensor->real[i] : (float)tensor->whole[i];
+    for (size_t i = 0; i < tensor->count; i++) (*out)[i] = tensor->is_real ? tensor->real[i] : (float)tensor->whole[i];
     return SQZ_OK;
 }
 

@@ -338,8 +338,10 @@ enum sqz_status sqz_onnx_write(const struct sqz_model *model, const char *path, 
     if (status == SQZ_OK && (status = sqz_output_begin(path, &output, err)) == SQZ_OK) {
         status = put_head(output.stream, model, err);
         if (status == SQZ_OK) status = put_graph(output.stream, &export, &graph, err);
-        if (status == SQZ_OK) status = sqz_output_commit(&output, out_nbytes, err);
-        else sqz_output_abandon(&output);
+        if (status == SQZ_OK)
+            status = sqz_output_commit(&output, out_nbytes, err);
+        else
+            sqz_output_abandon(&output);
     }
     sqz_arena_free(&export.arena);
     return status;

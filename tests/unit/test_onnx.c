@@ -9,8 +9,14 @@
 #include "tests/unit/onnx_samples.h"
 #include "tests/unit/reader_folder.h"
 
-#define LIST(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
-#define FLOATS(...) (const float[]){__VA_ARGS__}
+#define LIST(...)                                                                                                      \
+    (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) {                                          \
+        __VA_ARGS__                                                                                                    \
+    }
+#define FLOATS(...)                                                                                                    \
+    (const float[]) {                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 
 static const struct sqz_node *find_node(const struct sqz_model *model, const char *name) {
     for (size_t i = 0; i < model->n_nodes; i++)
@@ -128,7 +134,9 @@ START_TEST(typed_fields) {
             uint32_t bits;
             memcpy(&bits, &wanted[i], sizeof bits);
             plain[i] = wanted[i];
-            words[i] = kind == 0 ? sqz_float_to_half(wanted[i]) : kind == 1 ? (int32_t)(bits >> 16) : (int32_t)(wanted[i] * 4) + 3;
+            words[i] = kind == 0   ? sqz_float_to_half(wanted[i])
+                       : kind == 1 ? (int32_t)(bits >> 16)
+                                   : (int32_t)(wanted[i] * 4) + 3;
         }
         kernel->has_raw_data = 0;
         if (kind == 2) {
@@ -228,11 +236,16 @@ START_TEST(external_data_that_is_refused) {
     static const struct {
         const char *location, *length;
         enum sqz_status status;
-    } cases[] = {{"w.bin", "9", SQZ_MALFORMED},       {"missing.bin", "8", SQZ_NOT_FOUND},
-                 {"short.bin", "8", SQZ_TRUNCATED},   {"../w.bin", "8", SQZ_UNSAFE},
-                 {"a/../../w.bin", "8", SQZ_UNSAFE},  {"/etc/hostname", "8", SQZ_UNSAFE},
-                 {"..", "8", SQZ_UNSAFE},             {"", "8", SQZ_UNSAFE},
-                 {"folder", "8", SQZ_UNSAFE},         {"w.bin", "-8", SQZ_MALFORMED},
+    } cases[] = {{"w.bin", "9", SQZ_MALFORMED},
+                 {"missing.bin", "8", SQZ_NOT_FOUND},
+                 {"short.bin", "8", SQZ_TRUNCATED},
+                 {"../w.bin", "8", SQZ_UNSAFE},
+                 {"a/../../w.bin", "8", SQZ_UNSAFE},
+                 {"/etc/hostname", "8", SQZ_UNSAFE},
+                 {"..", "8", SQZ_UNSAFE},
+                 {"", "8", SQZ_UNSAFE},
+                 {"folder", "8", SQZ_UNSAFE},
+                 {"w.bin", "-8", SQZ_MALFORMED},
                  {"w.bin", "99999999999999999999", SQZ_MALFORMED}};
     struct sqz_model *model = NULL;
     struct sqz_error err;

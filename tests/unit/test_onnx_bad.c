@@ -230,7 +230,8 @@ START_TEST(arithmetic_that_fails) {
     static const struct {
         const char *op;
         int64_t a, b;
-    } cases[] = {{"Add", INT64_MAX, 1}, {"Sub", INT64_MIN, 1}, {"Mul", INT64_MAX, 2}, {"Div", 1, 0}, {"Div", INT64_MIN, -1}};
+    } cases[] = {
+        {"Add", INT64_MAX, 1}, {"Sub", INT64_MIN, 1}, {"Mul", INT64_MAX, 2}, {"Div", 1, 0}, {"Div", INT64_MIN, -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct onnx_sample *sample = onnx_sample_new(13);
         onnx_sample_input(sample, "data", 0, 1, 2, 2);
@@ -373,8 +374,14 @@ END_TEST
 
 /* The probe takes ONNX files, also cut ones, and leaves everything else to the other readers. */
 START_TEST(probe) {
-    static const char *const others[] = {"", "7767517\n3 3\n", "PK\3\4", "\x89HDF\r\n\x1a\n", "some text\nand more\n",
-                                         "name: \"net\"\ninput: \"data\"\n", "\x80\x02\x8a\x0a"};
+    static const char *const others[] = {"",
+                                         "7767517\n3 3\n",
+                                         "PK\3\4",
+                                         "\x89HDF\r\n\x1a\n",
+                                         "some text\nand more\n",
+                                         "name: \"net\"\ninput: \"data\"\n",
+                                         "\x80\x02\x8a\x0a",
+                                         "\x08\x01\x12\x04\x0a\x02\x08\x01" /* TensorFlow's SavedModel */};
     struct sqz_buffer bytes = {0};
     pack_busy_net(&bytes);
     struct sqz_source source = {.path = "x", .data = bytes.data, .nbytes = bytes.nbytes};

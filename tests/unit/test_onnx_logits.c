@@ -11,8 +11,14 @@
 #include "tests/unit/onnx_samples.h"
 #include "tests/unit/reader_folder.h"
 
-#define LIST(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
-#define FLOATS(...) (sizeof((float[]){__VA_ARGS__}) / sizeof(float)), (const float[]){__VA_ARGS__}
+#define LIST(...)                                                                                                      \
+    (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) {                                          \
+        __VA_ARGS__                                                                                                    \
+    }
+#define FLOATS(...)                                                                                                    \
+    (sizeof((float[]){__VA_ARGS__}) / sizeof(float)), (const float[]) {                                                \
+        __VA_ARGS__                                                                                                    \
+    }
 
 /* Run the model on one input; the caller frees the result. */
 static float *run(const struct sqz_model *model, uint32_t height, uint32_t width, const float *input, size_t *n) {
@@ -33,8 +39,8 @@ static void check_model(const struct sqz_model *model, const float *input, size_
     float *output = run(model, 0, 0, input, &n);
     ck_assert_uint_eq(n, n_wanted);
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(fabsf(output[i] - wanted[i]) <= 1e-5f * (1 + fabsf(wanted[i])), "output %zu: %.7g, not %.7g", i, output[i],
-                      wanted[i]);
+        ck_assert_msg(fabsf(output[i] - wanted[i]) <= 1e-5f * (1 + fabsf(wanted[i])), "output %zu: %.7g, not %.7g", i,
+                      output[i], wanted[i]);
     sqz_free(output);
 }
 
@@ -190,11 +196,15 @@ START_TEST(same_is_not_symmetric) {
         onnx_sample_floats(sample, "w", 4, (const int64_t[]){1, 1, 3, 3}, centre);
         onnx_sample_node(sample, "Conv", "data w", "out");
         onnx_sample_ints(sample, "strides", LIST(2, 2));
-        if (same) onnx_sample_string(sample, "auto_pad", "SAME_UPPER");
-        else onnx_sample_ints(sample, "pads", LIST(1, 1, 1, 1));
+        if (same)
+            onnx_sample_string(sample, "auto_pad", "SAME_UPPER");
+        else
+            onnx_sample_ints(sample, "pads", LIST(1, 1, 1, 1));
         onnx_sample_output(sample, "out");
-        if (same) check_sample(sample, ramp, FLOATS(7, 9, 11, 19, 21, 23, 31, 33, 35));
-        else check_sample(sample, ramp, FLOATS(0, 2, 4, 12, 14, 16, 24, 26, 28));
+        if (same)
+            check_sample(sample, ramp, FLOATS(7, 9, 11, 19, 21, 23, 31, 33, 35));
+        else
+            check_sample(sample, ramp, FLOATS(0, 2, 4, 12, 14, 16, 24, 26, 28));
     }
 }
 END_TEST
@@ -240,13 +250,14 @@ static void check_logits(const struct sqz_model *model, const char *name, const 
         largest = fmax(largest, fabs(json_number_value(json_array_get(first, i))));
     for (size_t i = 0; i < json_array_size(first); i++) {
         double wanted = json_number_value(json_array_get(first, i));
-        ck_assert_msg(fabs(output[i] - wanted) <= (half ? 1e-3 : 1e-5) * largest, "%s output %zu: %.7g, not %.7g", name, i,
-                      output[i], wanted);
+        ck_assert_msg(fabs(output[i] - wanted) <= (half ? 1e-3 : 1e-5) * largest, "%s output %zu: %.7g, not %.7g", name,
+                      i, output[i], wanted);
     }
     double wanted_sum = json_number_value(json_object_get(entry, "sum"));
-    ck_assert_msg(fabs(sum - wanted_sum) <= (half ? 1e-3 : 1e-5) * fmax(1, magnitude), "%s: sum %.9g, not %.9g", name, sum,
-                  wanted_sum);
-    ck_assert_msg((json_int_t)best == json_integer_value(json_object_get(entry, "argmax")), "%s: class %zu", name, best);
+    ck_assert_msg(fabs(sum - wanted_sum) <= (half ? 1e-3 : 1e-5) * fmax(1, magnitude), "%s: sum %.9g, not %.9g", name,
+                  sum, wanted_sum);
+    ck_assert_msg((json_int_t)best == json_integer_value(json_object_get(entry, "argmax")), "%s: class %zu", name,
+                  best);
     sqz_free(input);
     sqz_free(output);
 }

@@ -7,8 +7,14 @@
 #include "lib/infer.h"
 #include "tests/unit/onnx_samples.h"
 
-#define LIST(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
-#define FLOATS(...) (const float[]){__VA_ARGS__}
+#define LIST(...)                                                                                                      \
+    (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) {                                          \
+        __VA_ARGS__                                                                                                    \
+    }
+#define FLOATS(...)                                                                                                    \
+    (const float[]) {                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 
 static const struct sqz_node *find_node(const struct sqz_model *model, const char *name) {
     for (size_t i = 0; i < model->n_nodes; i++)
@@ -55,7 +61,8 @@ static struct sqz_model *read_warned(struct onnx_sample *sample, char *warnings)
     struct sqz_error err = {0};
     onnx_sample_pack(sample, &bytes);
     onnx_sample_free(sample);
-    ck_assert_msg(onnx_read_bytes(bytes.data, bytes.nbytes, "s.onnx", warnings, &model, &err) == SQZ_OK, "%s", err.text);
+    ck_assert_msg(onnx_read_bytes(bytes.data, bytes.nbytes, "s.onnx", warnings, &model, &err) == SQZ_OK, "%s",
+                  err.text);
     sqz_buffer_free(&bytes);
     return model;
 }

@@ -36,8 +36,14 @@ static uint32_t weight(struct sqz_model *model, const char *name, enum sqz_role 
 }
 
 static void set_window(struct sqz_window *window, uint32_t kernel, uint32_t stride, uint32_t top, uint32_t right) {
-    *window = (struct sqz_window){.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride,
-                                  .dilation_h = 1, .dilation_w = 1, .pad_top = top, .pad_right = right};
+    *window = (struct sqz_window){.kernel_h = kernel,
+                                  .kernel_w = kernel,
+                                  .stride_h = stride,
+                                  .stride_w = stride,
+                                  .dilation_h = 1,
+                                  .dilation_w = 1,
+                                  .pad_top = top,
+                                  .pad_right = right};
 }
 
 /* Every operator that ONNX has, each with parameters that differ from ONNX's defaults. */
@@ -113,7 +119,8 @@ static struct sqz_model *write_and_read(const struct sqz_model *model) {
     struct sqz_source source = write_model(model, "round.onnx");
     struct sqz_model *again = NULL;
     struct sqz_error err = {0};
-    ck_assert_msg(onnx_read_bytes(source.data, source.nbytes, "round.onnx", NULL, &again, &err) == SQZ_OK, "%s", err.text);
+    ck_assert_msg(onnx_read_bytes(source.data, source.nbytes, "round.onnx", NULL, &again, &err) == SQZ_OK, "%s",
+                  err.text);
     sqz_source_close(&source);
     return again;
 }
@@ -168,7 +175,8 @@ END_TEST
 
 START_TEST(same_model_same_bytes) {
     struct sqz_model *model = every_operator(), *again = write_and_read(model);
-    struct sqz_source a = write_model(model, "a.onnx"), b = write_model(model, "b.onnx"), c = write_model(again, "c.onnx");
+    struct sqz_source a = write_model(model, "a.onnx"), b = write_model(model, "b.onnx"),
+                      c = write_model(again, "c.onnx");
     ck_assert_uint_eq(a.nbytes, b.nbytes);
     ck_assert_mem_eq(a.data, b.data, a.nbytes);
     ck_assert_uint_eq(a.nbytes, c.nbytes);
