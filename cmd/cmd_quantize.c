@@ -17,6 +17,8 @@ struct quantize {
     struct cmd_rules bits;
     int method, init; /* enum sqz_kmeans_method, enum sqz_kmeans_init */
     long seed, iterations;
+    double rate_weight;
+    bool method_given;
     bool lloyd_only; /* an option that only Lloyd's method knows was given */
 };
 
@@ -79,6 +81,7 @@ static enum sqz_status quantize_and_note(const struct quantize *quantize, struct
         .init = (enum sqz_kmeans_init)quantize->init,
         .seed = (uint64_t)quantize->seed,
         .max_iterations = (uint32_t)quantize->iterations,
+        .rate_weight = quantize->rate_weight,
         .progress = cmd_progress_update,
         .progress_context = &progress,
     };
@@ -87,10 +90,12 @@ static enum sqz_status quantize_and_note(const struct quantize *quantize, struct
     if (status != SQZ_OK) return status;
     char text[CMD_RULES_TEXT];
     cmd_rules_text(&quantize->bits, text);
+    const char *bits = *text ? text : "8 and 5";
     if (quantize->method == SQZ_KMEANS_OPTIMAL)
-        return sqz_model_note(model, err, "quantize to bits %s, method optimal", *text ? text : "8 and 5");
-    return sqz_model_note(model, err, "quantize to bits %s, method lloyd from %s, seed %ld", *text ? text : "8 and 5",
-                          init_names[quantize->init], quantize->seed);
+        return sqz_model_note(model, err, "quantize to bits %s, method optimal, rate weight %g", bits,
+                              quantize->rate_weight);
+    return sqz_model_note(model, err, "quantize to bits %s, method lloyd from %s, seed %ld, rate weight %g", bits,
+                          init_names[quantize->init], quantize->seed, quantize->rate_weight);
 }
 
 static int quantize_model(const struct quantize *quantize, struct cmd_model *input, const char *output) {
@@ -112,8 +117,9 @@ static int quantize_model(const struct quantize *quantize, struct cmd_model *inp
     return code;
 }
 
-static int quantize_file(const struct quantize *quantize, const char *path) {
+static int quantize_file(struct quantize *quantize, const char *path) {
     const char *output;
+    if (!quantize->method_given && quantize->lloyd_only) quantize->method = SQZ_KMEANS_LLOYD;
     if (quantize->method == SQZ_KMEANS_OPTIMAL && quantize->lloyd_only)
         return cmd_usage(quantize->common.command, "--method optimal takes no --init, --seed or --iterations");
     int code = cmd_choose_output(&quantize->common, &path, 1, &output);
@@ -127,7 +133,7 @@ static int quantize_file(const struct quantize *quantize, const char *path) {
 }
 
 int cmd_quantize(int argc, char **argv) {
-    struct quantize quantize = {0};
+    struct quantize quantize = {.method = SQZ_KMEANS_OPTIMAL};
     const struct cmd_option options[] = {
         {.name = "bits",
          .letter = 'b',
@@ -145,7 +151,9 @@ int cmd_quantize(int argc, char **argv) {
          .value = "METHOD",
          .choices = "lloyd optimal",
          .target = &quantize.method,
-         .help = "lloyd, the default: Lloyd's iteration. optimal: the exact one-dimensional k-means."},
+         .given = &quantize.method_given,
+         .help = "optimal, the default: the exact one-dimensional k-means. lloyd: Lloyd's iteration, which --init, "
+                 "--seed and --iterations imply."},
         {.name = "init",
          .kind = CMD_CHOICE,
          .value = "INIT",
@@ -169,6 +177,14 @@ int cmd_quantize(int argc, char **argv) {
          .high = 1e6,
          .given = &quantize.lloyd_only,
          .help = "Bound on Lloyd's iterations; 0, the default: until nothing moves."},
+        {.name = "rate-weight",
+         .kind = CMD_REAL,
+         .value = "X",
+         .target = &quantize.rate_weight,
+         .high = 1e6,
+         .help = "Weigh the error of a weight against the length of its code, so that the encoded file gets smaller: "
+                 "one bit is worth X times the mean squared error of the clusters. 0, the default, looks at the error "
+                 "alone; 1.4 is the exchange rate of a fine quantiser."},
         CMD_READ_OPTIONS(quantize.read),
         {0},
     };

@@ -35,6 +35,14 @@ void sqz_kmeans_lloyd(const struct sqz_sorted *sorted, uint32_t k, enum sqz_kmea
 enum sqz_status sqz_kmeans_optimal(const struct sqz_sorted *sorted, uint32_t k, struct sqz_clusters *out,
                                    struct sqz_error *err);
 
+/*
+ * Continue from given non-empty clusters towards a codebook that is good after entropy coding: see kmeans_entropy.c.
+ * lambda, the squared error that one bit of a weight is worth, is rate_weight times the mean squared error of the
+ * given clusters; 2 ln 2 = 1.39 is the exchange rate of a fine quantiser. Some clusters may disappear: clusters->k
+ * shrinks, never below 1.
+ */
+void sqz_kmeans_entropy(const struct sqz_sorted *sorted, double rate_weight, struct sqz_clusters *clusters);
+
 /* Iterate from given clusters, some of which may be empty, until nothing moves or max_iterations were done. */
 void sqz_clusters_refine(const struct sqz_sorted *sorted, struct sqz_clusters *clusters, uint32_t max_iterations);
 

@@ -1,6 +1,6 @@
+/* kmeans_optimal.c - the exact one-dimensional k-means, fast enough for tens of millions of weights. */
+
 /*
- * kmeans_optimal.c - the exact one-dimensional k-means, fast enough for tens of millions of weights.
- *
  * The optimum is a shortest path: D_k(j) = min_i D_(k-1)(i) + c(i, j) over the
  * sorted weights (Wang & Song's Ckmeans.1d.dp, R Journal 2011). Divide and
  * conquer (monge.h) solves a row in O(n log n), which is still too much for

@@ -1,6 +1,6 @@
+/* prune.c - magnitude pruning. */
+
 /*
- * prune.c - magnitude pruning.
- *
  * Every rule comes down to one decision per kernel: remove the weights whose
  * magnitude lies below a limit, and of those equal to it keep the first few.
  * All decisions are made before the first weight changes, so a call that

@@ -74,18 +74,22 @@ static enum sqz_status measure(const float *weights, const struct sqz_packed *pa
 }
 
 /* Cluster the survivors, of which there are more distinct ones than k, and find codebook and limits. */
-static enum sqz_status cluster(const float *weights, size_t n, const struct sqz_quantize_options *options, uint32_t k,
+static enum sqz_status cluster(const float *weights, size_t n, const struct sqz_quantize_options *options, uint32_t *k,
                                float *lower, float *codebook, struct sqz_error *err) {
     struct sqz_sorted sorted;
     struct sqz_clusters clusters;
     enum sqz_status status = sqz_sorted_build(weights, n, &sorted, err);
     if (status == SQZ_OK) {
         if (options->method == SQZ_KMEANS_OPTIMAL)
-            status = sqz_kmeans_optimal(&sorted, k, &clusters, err);
+            status = sqz_kmeans_optimal(&sorted, *k, &clusters, err);
         else
-            sqz_kmeans_lloyd(&sorted, k, options->init, options->seed, options->max_iterations, &clusters);
+            sqz_kmeans_lloyd(&sorted, *k, options->init, options->seed, options->max_iterations, &clusters);
     }
-    if (status == SQZ_OK) sqz_clusters_codebook(&sorted, &clusters, lower, codebook);
+    if (status == SQZ_OK) {
+        if (options->rate_weight > 0) sqz_kmeans_entropy(&sorted, options->rate_weight, &clusters);
+        sqz_clusters_codebook(&sorted, &clusters, lower, codebook);
+        *k = clusters.k;
+    }
     sqz_sorted_free(&sorted);
     return status;
 }
@@ -100,7 +104,7 @@ static enum sqz_status pack_kernel(struct sqz_weight *weight, const struct sqz_q
     if (sqz_codebook_distinct(weight->data, weight->count, k, lower, &k))
         values = lower;
     else
-        SQZ_TRY(cluster(weight->data, weight->count, options, k, lower, codebook, err));
+        SQZ_TRY(cluster(weight->data, weight->count, options, &k, lower, codebook, err));
     SQZ_TRY(sqz_codebook_pack(weight->data, weight->count, lower, values, k, &packed, err));
     enum sqz_status status = measure(weight->data, packed, stats, err);
     if (status != SQZ_OK) {
@@ -194,6 +198,8 @@ static enum sqz_status check_options(const struct sqz_model *model, const struct
         return sqz_fail(err, SQZ_ARGUMENT, "unknown k-means method %d", (int)options->method);
     if (options->init != SQZ_INIT_LINEAR && options->init != SQZ_INIT_DENSITY && options->init != SQZ_INIT_KMEANSPP)
         return sqz_fail(err, SQZ_ARGUMENT, "unknown k-means initialisation %d", (int)options->init);
+    if (!(options->rate_weight >= 0 && options->rate_weight <= 1e6))
+        return sqz_fail(err, SQZ_ARGUMENT, "a rate weight of %g is not in [0, 1e6]", options->rate_weight);
     return sqz_layer_value_check(options->bits, options->n_bits, model, err);
 }
 

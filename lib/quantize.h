@@ -22,6 +22,7 @@ struct sqz_quantize_options {
     enum sqz_kmeans_init init;
     uint64_t seed;
     uint32_t max_iterations; /* of Lloyd; 0: until nothing moves (at most 1000) */
+    double rate_weight; /* above 0: then weigh error against code length, see sqz_kmeans_entropy(); 0: error alone */
     void (*progress)(void *context, size_t done, size_t total); /* weights; may be NULL */
     void *progress_context;
 };
@@ -38,7 +39,8 @@ struct sqz_quantize_stats {
 /*
  * Replace every kernel by a codebook of at most 2^bits centroids over its
  * non-zero weights; zero stays exactly zero, and no other weight becomes
- * zero. Float data of a kernel is freed as soon as it is packed. A kernel with
+ * zero: a cluster of both signs whose mean is exactly 0 takes its member of
+ * smallest magnitude as the centroid. Float data of a kernel is freed as soon as it is packed. A kernel with
  * at most 2^bits distinct non-zero values keeps them bit for bit. stats has
  * one entry per kernel. SQZ_NONFINITE, SQZ_ARGUMENT, SQZ_UNKNOWN_LAYER.
  */

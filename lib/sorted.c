@@ -1,6 +1,6 @@
+/* sorted.c - the surviving weights of a layer in ascending order with prefix sums. */
+
 /*
- * sorted.c - the surviving weights of a layer in ascending order with prefix sums.
- *
  * A radix sort made for float32: the upper 16 bits of the ordered bit pattern
  * (sign, exponent, 7 bits of mantissa) choose one of 65,536 buckets while the
  * weights are copied, and only the lower 16 bits are left to be sorted inside
