@@ -12,7 +12,7 @@ struct compare {
     const char *data, *labels;
     bool one_based, csv;
     long limit, batch, max_bad, label_offset;
-    double first_top1; /* of the first model, which the others are compared with */
+    json_t *references; /* architecture -> top-1 of its first model, which the others of it are compared with */
     struct cmd_table table;
     json_t *rows;
 };
@@ -21,14 +21,21 @@ struct compare {
 static const char *const titles[] = {"<model",          "<stage", "bytes", "ratio", "density",
                                      "bits per weight", "top-1",  "top-5", "drop",  "ms per image"};
 
+/* Percentage points that top1 lies below that of the first model of the same architecture. */
+static double drop_of(struct compare *compare, const char *arch, double top1) {
+    json_t *reference = json_object_get(compare->references, arch);
+    if (reference) return json_real_value(reference) - top1;
+    json_object_set_new(compare->references, arch, json_real(top1));
+    return 0;
+}
+
 static void add_row(struct compare *compare, const struct cmd_subject *subject,
                     const struct sqz_evaluation *evaluation) {
     const struct sqz_score *score = &evaluation->score[0];
     double n = (double)evaluation->n_images;
     double top1 = (double)score->top1_correct / n, top5 = (double)score->top5_correct / n;
     double ratio = cmd_ratio(subject->float_nbytes, subject->model.file_nbytes);
-    if (compare->table.n_cells == 0) compare->first_top1 = top1;
-    double drop = compare->first_top1 - top1;
+    double drop = drop_of(compare, subject->model.model->arch, top1);
     struct cmd_table *table = &compare->table;
     cmd_table_cell(table, "%s", subject->model.path);
     cmd_table_cell(table, "%s", subject->stage);
@@ -126,10 +133,12 @@ static int compare_models(struct compare *compare, char **paths, size_t n) {
     if (compare->csv && compare->common.json) return cmd_usage(compare->common.command, "choose --csv or --json");
     cmd_table_begin(&compare->table, titles, sizeof titles / sizeof *titles);
     compare->rows = json_array();
+    compare->references = json_object();
     int code = CMD_CONTINUE;
     for (size_t i = 0; i < n && code == CMD_CONTINUE; i++) code = compare_model(compare, paths[i]);
     if (code == CMD_CONTINUE) code = print_rows(compare);
     json_decref(compare->rows);
+    json_decref(compare->references);
     cmd_table_free(&compare->table);
     return code;
 }
@@ -189,7 +198,7 @@ int cmd_compare(int argc, char **argv) {
         .description =
             "One row for each model: its stage (float, pruned, quantized, encoded), the bytes of its file, their "
             "ratio to its weights as float32, density of the kernels, bits per weight, top-1 and top-5 in "
-            "percent, the drop of top-1 in points against the first model, and the median time for one "
+            "percent, the drop of top-1 in points against the first model of the same architecture, and the median time for one "
             "image. Accuracy is counted as by sqz-eval.",
         .example = "sqz-compare net.pth pruned.h5 quantized.h5 net.sqz --data val/\n"
                    "sqz-compare *.sqz --data val/ --csv > curve.csv",

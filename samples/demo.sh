@@ -3,17 +3,20 @@
 #
 # usage: samples/demo.sh [OUTPUT FOLDER]      (default: build/demo)
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-out=${1:-$here/../build/demo}
+samples=$(cd "$(dirname "$0")" && pwd)
+out=${1:-$samples/../build/demo}
 mkdir -p "$out"
+cd "$out"
 
+models=
 for net in fashion_squeezenet fashion_alexnet; do
-    sqz-import "$here/$net.pth" --labels "$here/fashion-mnist/classes.txt" -q -o "$out/$net.h5"
-    sqz-prune "$out/$net.h5" --density 0.6 -q -o "$out/$net.pruned.h5"
-    sqz-quantize "$out/$net.pruned.h5" -q -o "$out/$net.shared.h5"
-    sqz-encode "$out/$net.shared.h5" -q -o "$out/$net.sqz"
+    sqz-import "$samples/$net.pth" --labels "$samples/fashion-mnist/classes.txt" -q -o "$net.h5"
+    sqz-prune "$net.h5" --density 0.85 -q -o "$net.pruned.h5"
+    sqz-quantize "$net.pruned.h5" -q -o "$net.shared.h5"
+    sqz-encode "$net.shared.h5" -q -o "$net.sqz"
+    models="$models $net.h5 $net.pruned.h5 $net.shared.h5 $net.sqz"
 done
 
-sqz-compare --data "$here/fashion-mnist" \
-    "$out/fashion_squeezenet.h5" "$out/fashion_squeezenet.pruned.h5" "$out/fashion_squeezenet.sqz" \
-    "$out/fashion_alexnet.h5" "$out/fashion_alexnet.pruned.h5" "$out/fashion_alexnet.sqz"
+# File names hold no spaces, so the list may be split.
+# shellcheck disable=SC2086
+sqz-compare --data "$samples/fashion-mnist" $models
