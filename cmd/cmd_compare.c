@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/data_options.h"
 #include "cmd/progress.h"
 #include "cmd/report.h"
 #include "cmd/subject.h"
@@ -9,9 +10,8 @@
 struct compare {
     struct cmd_common common;
     struct cmd_preprocess preprocess;
-    const char *data, *labels;
-    bool one_based, csv;
-    long limit, batch, max_bad, label_offset;
+    struct cmd_data data;
+    bool csv;
     json_t *references; /* architecture -> top-1 of its first model, which the others of it are compared with */
     struct cmd_table table;
     json_t *rows;
@@ -65,33 +65,27 @@ static void name_bad_image(void *context, const char *name, const char *reason) 
 
 static enum sqz_status evaluate(const struct compare *compare, const struct cmd_subject *subject,
                                 struct sqz_evaluation *out, struct sqz_error *err) {
-    size_t classes = subject->n_classes, offset = (size_t)compare->label_offset;
-    const struct sqz_dataset_options dataset_options = {
-        .labels = compare->labels,
-        .need_labels = true,
-        .one_based = compare->one_based,
-        .n_classes = classes > offset ? classes - offset : 1,
-    };
+    const struct sqz_dataset_options dataset_options = cmd_data_dataset(&compare->data, subject->n_classes);
     struct cmd_progress progress;
     cmd_progress_begin(&progress, &compare->common, subject->model.path);
     const struct sqz_evaluate_options options = {
-        .limit = (size_t)compare->limit,
-        .batch = (uint32_t)compare->batch,
-        .label_offset = (int)compare->label_offset,
+        .limit = (size_t)compare->data.limit,
+        .batch = (uint32_t)compare->data.batch,
+        .label_offset = (int)compare->data.label_offset,
         .progress = cmd_progress_update,
         .progress_context = &progress,
         .bad_image = name_bad_image,
         .bad_context = (void *)&compare->common,
     };
     struct sqz_dataset *dataset;
-    SQZ_TRY(sqz_dataset_open(compare->data, &dataset_options, &dataset, err));
+    SQZ_TRY(sqz_dataset_open(compare->data.path, &dataset_options, &dataset, err));
     struct sqz_subject view = cmd_subject_view(subject);
     enum sqz_status status = sqz_evaluate(dataset, &view, 1, &options, out, err);
     cmd_progress_end(&progress);
     sqz_dataset_close(dataset);
-    if (status == SQZ_OK && out->n_bad > (size_t)compare->max_bad) {
+    if (status == SQZ_OK && out->n_bad > (size_t)compare->data.max_bad) {
         status = sqz_fail(err, SQZ_BAD_IMAGE, "%zu of %zu images are broken, more than --max-bad %ld", out->n_bad,
-                          out->n_images, compare->max_bad);
+                          out->n_images, compare->data.max_bad);
         sqz_evaluation_free(out);
     }
     return status;
@@ -99,8 +93,8 @@ static enum sqz_status evaluate(const struct compare *compare, const struct cmd_
 
 static int compare_model(struct compare *compare, const char *path) {
     struct cmd_subject subject;
-    int code = cmd_subject_open_classifier(&compare->common, path, NULL, &compare->preprocess, (uint32_t)compare->batch,
-                                           &subject);
+    int code = cmd_subject_open_classifier(&compare->common, path, NULL, &compare->preprocess,
+                                           (uint32_t)compare->data.batch, &subject);
     if (code != CMD_CONTINUE) return code;
     cmd_subject_drop_weights(&subject);
     struct sqz_evaluation evaluation;
@@ -109,7 +103,7 @@ static int compare_model(struct compare *compare, const char *path) {
         add_row(compare, &subject, &evaluation);
         sqz_evaluation_free(&evaluation);
     } else {
-        sqz_error_set_file(&err, compare->data);
+        sqz_error_set_file(&err, compare->data.path);
         code = cmd_failure(&compare->common, &err);
     }
     cmd_subject_close(&subject);
@@ -118,7 +112,7 @@ static int compare_model(struct compare *compare, const char *path) {
 
 static int print_rows(struct compare *compare) {
     if (compare->common.json) {
-        json_t *json = json_pack("{s:o, s:O}", "data", cmd_json_text(compare->data), "models", compare->rows);
+        json_t *json = json_pack("{s:o, s:O}", "data", cmd_json_text(compare->data.path), "models", compare->rows);
         return cmd_json_print(&compare->common, json, stdout);
     }
     if (compare->csv)
@@ -129,7 +123,8 @@ static int print_rows(struct compare *compare) {
 }
 
 static int compare_models(struct compare *compare, char **paths, size_t n) {
-    if (!compare->data) return cmd_usage(compare->common.command, "--data is missing: a folder of labelled images");
+    if (!compare->data.path)
+        return cmd_usage(compare->common.command, "--data is missing: a folder of labelled images");
     if (compare->csv && compare->common.json) return cmd_usage(compare->common.command, "choose --csv or --json");
     cmd_table_begin(&compare->table, titles, sizeof titles / sizeof *titles);
     compare->rows = json_array();
@@ -144,46 +139,9 @@ static int compare_models(struct compare *compare, char **paths, size_t n) {
 }
 
 int cmd_compare(int argc, char **argv) {
-    struct compare compare = {.batch = 16};
+    struct compare compare = {.data = CMD_DATA_DEFAULTS};
     const struct cmd_option options[] = {
-        {.name = "data",
-         .letter = 'd',
-         .kind = CMD_TEXT,
-         .value = "DIR",
-         .target = &compare.data,
-         .help = "Labelled images, as for sqz-eval."},
-        {.name = "labels",
-         .kind = CMD_TEXT,
-         .value = "FILE",
-         .target = &compare.labels,
-         .help = "List of labels, when it is not labels.txt in the folder."},
-        {.name = "one-based", .kind = CMD_FLAG, .target = &compare.one_based, .help = "Labels in lists start at 1."},
-        {.name = "label-offset",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &compare.label_offset,
-         .high = 1e6,
-         .help = "Add N to each label: 1 for nets whose class 0 means background."},
-        {.name = "limit",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &compare.limit,
-         .low = 1,
-         .high = 1e9,
-         .help = "Take the first N images only."},
-        {.name = "batch",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &compare.batch,
-         .low = 1,
-         .high = 4096,
-         .help = "Run N images at a time, 16 by default. Results do not depend on it."},
-        {.name = "max-bad",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &compare.max_bad,
-         .high = 1e9,
-         .help = "End with 1 when more than N images are broken, 0 by default."},
+        CMD_DATA_OPTIONS(compare.data),
         {.name = "csv", .kind = CMD_FLAG, .target = &compare.csv, .help = "Print comma-separated values."},
         CMD_PREPROCESS_OPTIONS(compare.preprocess),
         {0},
@@ -198,7 +156,8 @@ int cmd_compare(int argc, char **argv) {
         .description =
             "One row for each model: its stage (float, pruned, quantized, encoded), the bytes of its file, their "
             "ratio to its weights as float32, density of the kernels, bits per weight, top-1 and top-5 in "
-            "percent, the drop of top-1 in points against the first model of the same architecture, and the median time for one "
+            "percent, the drop of top-1 in points against the first model of the same architecture, and the median "
+            "time for one "
             "image. Accuracy is counted as by sqz-eval.",
         .example = "sqz-compare net.pth pruned.h5 quantized.h5 net.sqz --data val/\n"
                    "sqz-compare *.sqz --data val/ --csv > curve.csv",

@@ -3,6 +3,7 @@
 
 #include "cmd/calibration_notice.h"
 #include "cmd/commands.h"
+#include "cmd/data_options.h"
 #include "cmd/eval_report.h"
 #include "cmd/progress.h"
 #include "cmd/read_options.h"
@@ -11,16 +12,16 @@ struct evaluate {
     struct cmd_common common;
     struct sqz_read_options read;
     struct cmd_preprocess preprocess;
-    const char *data, *labels, *baseline, *predictions;
-    bool one_based, per_layer, exif;
-    long limit, batch, max_bad, label_offset;
+    struct cmd_data data;
+    const char *baseline, *predictions;
+    bool per_layer;
     double min_top1, max_drop;
     bool min_top1_given, max_drop_given;
 };
 
 static int check_usage(const struct evaluate *evaluate) {
     const char *command = evaluate->common.command;
-    if (!evaluate->data) return cmd_usage(command, "--data is missing: a folder of labelled images");
+    if (!evaluate->data.path) return cmd_usage(command, "--data is missing: a folder of labelled images");
     if (evaluate->max_drop_given && !evaluate->baseline) return cmd_usage(command, "--max-drop needs --baseline");
     if (evaluate->predictions && strcmp(evaluate->predictions, "-") == 0)
         return cmd_usage(command, "--predictions needs a file; the report takes standard output");
@@ -28,17 +29,10 @@ static int check_usage(const struct evaluate *evaluate) {
 }
 
 static int open_dataset(const struct evaluate *evaluate, const struct cmd_subject *model, struct sqz_dataset **out) {
-    size_t classes = model->n_classes, offset = (size_t)evaluate->label_offset;
-    const struct sqz_dataset_options options = {
-        .labels = evaluate->labels,
-        .need_labels = true,
-        .one_based = evaluate->one_based,
-        .apply_exif = evaluate->exif,
-        .n_classes = classes > offset ? classes - offset : 1,
-    };
+    const struct sqz_dataset_options options = cmd_data_dataset(&evaluate->data, model->n_classes);
     struct sqz_error err = {0};
-    if (sqz_dataset_open(evaluate->data, &options, out, &err) == SQZ_OK) return CMD_CONTINUE;
-    sqz_error_set_file(&err, evaluate->data);
+    if (sqz_dataset_open(evaluate->data.path, &options, out, &err) == SQZ_OK) return CMD_CONTINUE;
+    sqz_error_set_file(&err, evaluate->data.path);
     return cmd_failure(&evaluate->common, &err);
 }
 
@@ -52,9 +46,9 @@ static int run_evaluation(const struct evaluate *evaluate, const struct sqz_data
     struct cmd_progress progress;
     cmd_progress_begin(&progress, &evaluate->common, "evaluate");
     const struct sqz_evaluate_options options = {
-        .limit = (size_t)evaluate->limit,
-        .batch = (uint32_t)evaluate->batch,
-        .label_offset = (int)evaluate->label_offset,
+        .limit = (size_t)evaluate->data.limit,
+        .batch = (uint32_t)evaluate->data.batch,
+        .label_offset = (int)evaluate->data.label_offset,
         .progress = cmd_progress_update,
         .progress_context = &progress,
         .bad_image = name_bad_image,
@@ -66,7 +60,7 @@ static int run_evaluation(const struct evaluate *evaluate, const struct sqz_data
     enum sqz_status status = sqz_evaluate(dataset, subjects, baseline ? 2 : 1, &options, out, &err);
     cmd_progress_end(&progress);
     if (status == SQZ_OK) return CMD_CONTINUE;
-    sqz_error_set_file(&err, evaluate->data);
+    sqz_error_set_file(&err, evaluate->data.path);
     return cmd_failure(&evaluate->common, &err);
 }
 
@@ -89,10 +83,10 @@ static int check_gates(const struct evaluate *evaluate, const struct cmd_eval_re
     double percent = 100 * cmd_top1(result, 0);
     double wanted = evaluate->min_top1 <= 1 ? 100 * evaluate->min_top1 : evaluate->min_top1;
     double drop = result->baseline ? 100 * (cmd_top1(result, 1) - cmd_top1(result, 0)) : 0;
-    if (evaluation->n_bad > (size_t)evaluate->max_bad) {
+    if (evaluation->n_bad > (size_t)evaluate->data.max_bad) {
         sqz_fail(&err, SQZ_BAD_IMAGE, "%zu of %zu images are broken, more than --max-bad %ld", evaluation->n_bad,
-                 evaluation->n_images, evaluate->max_bad);
-        sqz_error_set_file(&err, evaluate->data);
+                 evaluation->n_images, evaluate->data.max_bad);
+        sqz_error_set_file(&err, evaluate->data.path);
     } else if (evaluate->min_top1_given && percent < wanted) {
         sqz_fail(&err, SQZ_GATE, "top-1 is %.2f%%, below --min-top1 %g", percent, evaluate->min_top1);
         sqz_error_set_file(&err, result->model->model.path);
@@ -121,7 +115,7 @@ static int report(const struct evaluate *evaluate, const struct cmd_eval_result 
 }
 
 static int evaluate_subjects(const struct evaluate *evaluate, struct cmd_subject *model, struct cmd_subject *baseline) {
-    struct cmd_eval_result result = {.model = model, .baseline = baseline, .batch = (uint32_t)evaluate->batch};
+    struct cmd_eval_result result = {.model = model, .baseline = baseline, .batch = (uint32_t)evaluate->data.batch};
     struct sqz_error err = {0};
     if (evaluate->per_layer && cmd_layer_changes(model->model.model, baseline ? baseline->model.model : NULL,
                                                  &result.layers, &result.n_layers, &err) != SQZ_OK) {
@@ -134,9 +128,9 @@ static int evaluate_subjects(const struct evaluate *evaluate, struct cmd_subject
     struct sqz_evaluation evaluation = {0};
     int code = open_dataset(evaluate, model, &dataset);
     if (code == CMD_CONTINUE) {
-        size_t n = sqz_dataset_count(dataset), limit = (size_t)evaluate->limit;
+        size_t n = sqz_dataset_count(dataset), limit = (size_t)evaluate->data.limit;
         code = cmd_notice_calibration(&evaluate->common, model->model.model, dataset, limit && limit < n ? limit : n,
-                                      evaluate->data, &result.overlap);
+                                      evaluate->data.path, &result.overlap);
     }
     if (code == CMD_CONTINUE) code = run_evaluation(evaluate, dataset, model, baseline, &evaluation);
     if (code == CMD_CONTINUE) {
@@ -155,7 +149,7 @@ static int evaluate_file(const struct evaluate *evaluate, const char *path) {
     if (code != CMD_CONTINUE) return code;
     struct cmd_subject model, baseline;
     code = cmd_subject_open_classifier(&evaluate->common, path, &evaluate->read, &evaluate->preprocess,
-                                       (uint32_t)evaluate->batch, &model);
+                                       (uint32_t)evaluate->data.batch, &model);
     if (code != CMD_CONTINUE) return code;
     if (!evaluate->baseline) {
         code = evaluate_subjects(evaluate, &model, NULL);
@@ -163,7 +157,7 @@ static int evaluate_file(const struct evaluate *evaluate, const char *path) {
         return code;
     }
     code = cmd_subject_open_classifier(&evaluate->common, evaluate->baseline, NULL, &evaluate->preprocess,
-                                       (uint32_t)evaluate->batch, &baseline);
+                                       (uint32_t)evaluate->data.batch, &baseline);
     if (code == CMD_CONTINUE) {
         code = evaluate_subjects(evaluate, &model, &baseline);
         cmd_subject_close(&baseline);
@@ -174,46 +168,14 @@ static int evaluate_file(const struct evaluate *evaluate, const char *path) {
 
 int cmd_eval(int argc, char **argv) {
     /* 16 images at a time keep two cores busy while one image still fits its share of the cache. */
-    struct evaluate evaluate = {.batch = 16};
+    struct evaluate evaluate = {.data = CMD_DATA_DEFAULTS};
     const struct cmd_option options[] = {
-        {.name = "data",
-         .letter = 'd',
-         .kind = CMD_TEXT,
-         .value = "DIR",
-         .target = &evaluate.data,
-         .help = "Labelled images: a folder with labels.txt, a folder for each class, ILSVRC's validation folder with "
-                 "--labels, IDX files or CIFAR batches."},
-        {.name = "labels",
-         .kind = CMD_TEXT,
-         .value = "FILE",
-         .target = &evaluate.labels,
-         .help = "List of labels, when it is not labels.txt in the folder."},
-        {.name = "one-based", .kind = CMD_FLAG, .target = &evaluate.one_based, .help = "Labels in lists start at 1."},
-        {.name = "label-offset",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &evaluate.label_offset,
-         .high = 1e6,
-         .help = "Add N to each label: 1 for a net whose class 0 means background."},
+        CMD_DATA_OPTIONS(evaluate.data),
         {.name = "baseline",
          .kind = CMD_TEXT,
          .value = "MODEL2",
          .target = &evaluate.baseline,
          .help = "Compare with this model: agreement, KL divergence, drop, a paired test."},
-        {.name = "limit",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &evaluate.limit,
-         .low = 1,
-         .high = 1e9,
-         .help = "Take the first N images only."},
-        {.name = "batch",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &evaluate.batch,
-         .low = 1,
-         .high = 4096,
-         .help = "Run N images at a time, 16 by default. Results do not depend on it."},
         {.name = "min-top1",
          .kind = CMD_REAL,
          .value = "X",
@@ -229,12 +191,6 @@ int cmd_eval(int argc, char **argv) {
          .high = 100,
          .given = &evaluate.max_drop_given,
          .help = "End with 3 when top-1 is more than X percentage points below the baseline's."},
-        {.name = "max-bad",
-         .kind = CMD_INTEGER,
-         .value = "N",
-         .target = &evaluate.max_bad,
-         .high = 1e9,
-         .help = "End with 1 when more than N images are broken, 0 by default."},
         {.name = "per-layer",
          .kind = CMD_FLAG,
          .target = &evaluate.per_layer,
@@ -245,10 +201,6 @@ int cmd_eval(int argc, char **argv) {
          .target = &evaluate.predictions,
          .help = "Write a line for each image: its name, the five best classes and, behind a tab, the label and the "
                  "probability of the best class."},
-        {.name = "exif",
-         .kind = CMD_FLAG,
-         .target = &evaluate.exif,
-         .help = "Turn photographs as their EXIF orientation says; the reference loaders do not."},
         CMD_READ_OPTIONS(evaluate.read),
         CMD_PREPROCESS_OPTIONS(evaluate.preprocess),
         {0},

@@ -13,7 +13,7 @@ run sqz-info missing.pth
 run sqz-info empty.h5
 run sqz-info text.pth
 run sqz-info folder.h5
-run sqz-info cut.h5
+run_masked sqz-info cut.h5
 run_masked sqz-info cut.sqz
 run_masked sqz-info cut.pth
 run sqz-info program.bin

@@ -15,7 +15,7 @@ for choice in "--batch 1 --threads 1" "--batch 7 --threads 3" "--batch 16 --thre
     [ -e first ] || cp predictions first
     same predictions first
 done
-head -3 predictions | sed -E 's/[01]\.[0-9]{6}$/p/'
+head -3 predictions | sed -E "s/^([^ ]+ [0-9]+) [0-9 ]*\t([0-9]+) [01]\.[0-9]{6}$/\1 ...\t\2 p/"
 # The quantised net is the same whether it is read from the working file or decoded.
 sqz-eval model.h5 --data data --limit 100 --predictions working >/dev/null
 sqz-eval exact.sqz --data data --limit 100 --predictions decoded >/dev/null

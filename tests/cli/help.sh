@@ -1,7 +1,7 @@
 # help.sh - every command explains itself, and its manual page comes from the same table.
 run sqz --help
 run sqz-prune --help
-for command in import info prune quantize encode decode run eval export compare; do
+for command in import info prune quantize encode decode run eval export compare compress sensitivity; do
     sqz-$command --help >help.txt
     echo "$command --help: exit $?, $(head -1 help.txt)"
     sqz $command --help | cmp - help.txt
