@@ -30,11 +30,3 @@ size_t sqz_panel_channels(const struct sqz_layer *layer, size_t lanes) {
     }
     return most;
 }
-
-const float *sqz_pair_weights(const struct sqz_layer *layer, const float *kernel, size_t kernel_size, size_t out,
-                              size_t in) {
-    size_t groups = sqz_layer_groups(layer), group_in = layer->in_c / groups;
-    if (out >= layer->out_c) return NULL;
-    if (groups > 1 && out / (layer->out_c / groups) != in / group_in) return NULL;
-    return kernel + (out * group_in + in % group_in) * kernel_size;
-}

@@ -32,7 +32,14 @@ static inline size_t sqz_layer_groups(const struct sqz_layer *layer) {
  * kernel_h x kernel_w values of that pair; NULL when there is none because
  * the output does not exist or the two are of different groups.
  */
-const float *sqz_pair_weights(const struct sqz_layer *layer, const float *kernel, size_t kernel_size, size_t out,
-                              size_t in);
+static inline const float *sqz_pair_weights(const struct sqz_layer *layer, const float *kernel, size_t kernel_size,
+                                            size_t out, size_t in) {
+    if (out >= layer->out_c) return NULL;
+    size_t groups = sqz_layer_groups(layer);
+    if (groups == 1) return kernel + (out * layer->in_c + in) * kernel_size;
+    size_t group_in = layer->in_c / groups;
+    if (out / (layer->out_c / groups) != in / group_in) return NULL;
+    return kernel + (out * group_in + in % group_in) * kernel_size;
+}
 
 #endif

@@ -1,4 +1,4 @@
-/* conv_winograd_avx512.c - 3x3 convolutions of stride 1 by Winograd's method for AVX-512. */
+/* conv_winograd_avx512.c - 3x3 and 5x5 convolutions of stride 1 by Winograd's method for AVX-512. */
 #if defined(__x86_64__)
 #include "eval/simd_avx512.h"
 

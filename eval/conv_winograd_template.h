@@ -1,8 +1,9 @@
 /*
  * conv_winograd_template.h - body of conv_winograd_ISA.c; included behind simd_ISA.h.
- * 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv
- * 1509.09308): each 4x4 tile of outputs needs 36 products for a pair of
- * channels instead of 144.
+ * 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(2x2, 5x5)
+ * (Lavin and Gray, arXiv 1509.09308): a tile of outputs needs 36 products for a
+ * pair of channels instead of 144 or 100. Both interpolate at 0, 1, -1, 2, -2
+ * and infinity, so they differ only in the transforms of weights and outputs.
  *
  * With V the transformed input [36][block][tile][L] and U the transformed
  * weights [panel][36][channel][B][L], the products over channels are made for
@@ -13,12 +14,15 @@
 
 #include "eval/conv_layout.h"
 
-#define TILE 4       /* outputs of a tile's side */
 #define PATCH 6      /* inputs of a tile's side */
 #define POSITIONS 36 /* PATCH * PATCH */
 
 /* layer->part[] */
-enum { PART_TILES_H, PART_TILES_W, PART_CHUNKS, PART_PANEL_FIRST, PART_PANEL_STRIDE };
+enum { PART_TILE, PART_TILES_H, PART_TILES_W, PART_CHUNKS, PART_PANEL_FIRST, PART_PANEL_STRIDE };
+
+/* Tiles of one piece of work, where weights outweigh activations: each weight that came from far away then meets
+ * several groups of tiles. The sums of 28 tiles and two blocks take 129 KiB, an eighth of a second-level cache. */
+#define CHUNK_TILES 28
 
 static size_t tile_count(const struct sqz_layer *layer) {
     return layer->part[PART_TILES_H] * layer->part[PART_TILES_W];
@@ -26,26 +30,30 @@ static size_t tile_count(const struct sqz_layer *layer) {
 
 static bool winograd_prepare(struct sqz_layer *layer) {
     const struct sqz_window *w = &layer->params.conv.window;
-    if (layer->op != SQZ_OP_CONV || w->kernel_h != 3 || w->kernel_w != 3 || w->stride_h != 1 || w->stride_w != 1 ||
-        w->dilation_h != 1 || w->dilation_w != 1 || w->pad_top > 2 || w->pad_left > 2 || w->pad_bottom > 2 ||
-        w->pad_right > 2)
+    size_t size = w->kernel_h, tile = PATCH + 1 - size; /* outputs of a tile's side */
+    if (layer->op != SQZ_OP_CONV || (size != 3 && size != 5) || w->kernel_w != size || w->stride_h != 1 ||
+        w->stride_w != 1 || w->dilation_h != 1 || w->dilation_w != 1 || w->pad_top >= size || w->pad_left >= size ||
+        w->pad_bottom >= size || w->pad_right >= size)
         return false;
     size_t panels = sqz_panel_count(layer, LANES), channels = sqz_panel_channels(layer, LANES);
     size_t in_blocks = sqz_divide_up(layer->in_c, LANES);
-    layer->part[PART_TILES_H] = sqz_divide_up(layer->out_h, TILE);
-    layer->part[PART_TILES_W] = sqz_divide_up(layer->out_w, TILE);
+    layer->part[PART_TILE] = tile;
+    layer->part[PART_TILES_H] = sqz_divide_up(layer->out_h, tile);
+    layer->part[PART_TILES_W] = sqz_divide_up(layer->out_w, tile);
     layer->part[PART_PANEL_STRIDE] = POSITIONS * channels * SQZ_GEMM_BLOCKS * LANES;
     layer->pack_items = panels;
     layer->weight_count = panels * (layer->part[PART_PANEL_STRIDE] + SQZ_GEMM_BLOCKS * LANES);
-    size_t tiles = tile_count(layer), chunks = sqz_divide_up(tiles, GEMM_PIXELS);
+    size_t tiles = tile_count(layer);
     size_t activations = layer->in_c * layer->in_h * layer->in_w + layer->out_c * layer->out_h * layer->out_w;
+    bool panel_first = layer->weight_count > activations;
+    size_t most = panel_first ? CHUNK_TILES : GEMM_PIXELS, chunks = sqz_divide_up(tiles, most);
     layer->part[PART_CHUNKS] = chunks;
-    layer->part[PART_PANEL_FIRST] = layer->weight_count > activations;
+    layer->part[PART_PANEL_FIRST] = panel_first;
     layer->n_phases = 2;
     layer->items[0] = in_blocks * layer->part[PART_TILES_H];
     layer->items[1] = panels * chunks;
     layer->shared_count = POSITIONS * in_blocks * tiles * LANES;
-    layer->local_count = (POSITIONS * SQZ_GEMM_BLOCKS * GEMM_PIXELS + POSITIONS) * LANES;
+    layer->local_count = POSITIONS * SQZ_GEMM_BLOCKS * sqz_divide_up(tiles, chunks) * LANES;
     /* 36 products for each pair of channels and tile; about 150 operations for a transform of either kind. */
     layer->cost = (double)tiles * (double)panels * SQZ_GEMM_BLOCKS * (POSITIONS * (double)channels + 250) +
                   (double)tiles * (double)in_blocks * 250;
@@ -54,32 +62,58 @@ static bool winograd_prepare(struct sqz_layer *layer) {
 
 /* ---- weights -------------------------------------------------------------------- */
 
-/* One row or column of G g G^T: 3 values to 6. */
-static void transform_weights(const float *g, size_t stride, float *to, size_t to_stride) {
-    float a = g[0], b = g[stride], c = g[2 * stride];
-    to[0] = a * 0.25f;
-    to[to_stride] = (a + b + c) * (-1.0f / 6);
-    to[2 * to_stride] = (a - b + c) * (-1.0f / 6);
-    to[3 * to_stride] = a * (1.0f / 24) + b * (1.0f / 12) + c * (1.0f / 6);
-    to[4 * to_stride] = a * (1.0f / 24) - b * (1.0f / 12) + c * (1.0f / 6);
-    to[5 * to_stride] = c;
+/* One row or column of G g G^T: `size` values to 6. */
+INLINE void transform_weights(const vec *g, size_t stride, const size_t size, vec *to, size_t to_stride) {
+    vec sixth = vec_set(-1.0f / 6), part = vec_set(1.0f / 24), two = vec_set(2), four = vec_set(4);
+    vec even = vec_add(g[0], g[2 * stride]), odd = g[stride];
+    vec even_twos = vec_fma(four, g[2 * stride], g[0]), odd_twos = vec_mul(two, g[stride]);
+    if (size == 5) {
+        even = vec_add(even, g[4 * stride]);
+        odd = vec_add(odd, g[3 * stride]);
+        even_twos = vec_fma(vec_set(16), g[4 * stride], even_twos);
+        odd_twos = vec_fma(vec_set(8), g[3 * stride], odd_twos);
+    }
+    to[0] = vec_mul(g[0], vec_set(1.0f / 4));
+    to[to_stride] = vec_mul(vec_add(even, odd), sixth);
+    to[2 * to_stride] = vec_mul(vec_sub(even, odd), sixth);
+    to[3 * to_stride] = vec_mul(vec_add(even_twos, odd_twos), part);
+    to[4 * to_stride] = vec_mul(vec_sub(even_twos, odd_twos), part);
+    to[5 * to_stride] = g[(size - 1) * stride];
+}
+
+/* One input channel and L output channels: taps[size * size][L] to the 36 positions, to_stride apart. */
+INLINE void transform_kernel(const float *taps, const size_t size, float *to, size_t to_stride) {
+    vec kernel[25], half[PATCH * 5], row[PATCH];
+#pragma GCC unroll 25
+    for (size_t i = 0; i < size * size; i++) kernel[i] = vec_load(taps + i * LANES);
+#pragma GCC unroll 5
+    for (size_t x = 0; x < size; x++) transform_weights(kernel + x, size, size, half + x, size);
+#pragma GCC unroll 6
+    for (size_t y = 0; y < PATCH; y++) {
+        transform_weights(half + y * size, 1, size, row, 1);
+#pragma GCC unroll 6
+        for (size_t x = 0; x < PATCH; x++) vec_store(to + (y * PATCH + x) * to_stride, row[x]);
+    }
 }
 
 static void winograd_pack(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
                           size_t item) {
     struct sqz_panel panel = sqz_panel_at(layer, LANES, item);
     size_t width = panel.n_out * LANES, first_out = panel.first_out * LANES;
-    size_t channels = (panel.n_in - 1) * LANES + panel.last_run;
-    float *to = packed + item * layer->part[PART_PANEL_STRIDE];
-    for (size_t c = 0; c < channels; c++) {
-        for (size_t j = 0; j < width; j++) {
-            const float *from = sqz_pair_weights(layer, kernel, 9, first_out + j, panel.first_in * LANES + c);
-            float half[PATCH * 3] = {0}, full[POSITIONS] = {0};
-            for (size_t x = 0; from && x < 3; x++) transform_weights(from + x, 3, half + x, 3);
-            for (size_t y = 0; from && y < PATCH; y++) transform_weights(half + y * 3, 1, full + y * PATCH, 1);
-            for (size_t k = 0; k < POSITIONS; k++) to[(k * channels + c) * width + j] = full[k];
+    size_t channels = (panel.n_in - 1) * LANES + panel.last_run, size = layer->params.conv.window.kernel_h;
+    float *to = packed + item * layer->part[PART_PANEL_STRIDE], taps[25 * LANES];
+    for (size_t c = 0; c < channels; c++)
+        for (size_t j = 0; j < width; j += LANES) {
+            for (size_t l = 0; l < LANES; l++) {
+                const float *from =
+                    sqz_pair_weights(layer, kernel, size * size, first_out + j + l, panel.first_in * LANES + c);
+                for (size_t i = 0; i < size * size; i++) taps[i * LANES + l] = from ? from[i] : 0;
+            }
+            if (size == 3)
+                transform_kernel(taps, 3, to + c * width + j, channels * width);
+            else
+                transform_kernel(taps, 5, to + c * width + j, channels * width);
         }
-    }
     float *bias_to = packed + layer->pack_items * layer->part[PART_PANEL_STRIDE] + first_out;
     for (size_t j = 0; j < width; j++) bias_to[j] = bias && first_out + j < layer->out_c ? bias[first_out + j] : 0;
 }
@@ -139,10 +173,10 @@ static void transform_row(const struct sqz_layer *layer, const struct sqz_io *io
     size_t position_stride = sqz_divide_up(layer->in_c, LANES) * tiles * LANES;
     const float *in = io->in[0] + block * layer->in_h * layer->in_w * LANES;
     float *to = io->shared + (block * tiles + tile_y * tiles_w) * LANES;
-    long y = (long)(tile_y * TILE) - (long)w->pad_top;
+    long y = (long)(tile_y * layer->part[PART_TILE]) - (long)w->pad_top;
     bool rows_inside = y >= 0 && y + PATCH <= (long)layer->in_h;
     for (size_t tile_x = 0; tile_x < tiles_w; tile_x++, to += LANES) {
-        long x = (long)(tile_x * TILE) - (long)w->pad_left;
+        long x = (long)(tile_x * layer->part[PART_TILE]) - (long)w->pad_left;
         if (rows_inside && x >= 0 && x + PATCH <= (long)layer->in_w) {
             transform_patch(in + ((size_t)y * layer->in_w + (size_t)x) * LANES, layer->in_w * LANES, to,
                             position_stride);
@@ -155,38 +189,57 @@ static void transform_row(const struct sqz_layer *layer, const struct sqz_io *io
 
 /* ---- output ------------------------------------------------------------------------- */
 
-/* One row or column of A^T m A: 6 values to 4. */
-INLINE void transform_output(const vec *m, vec *to, size_t to_stride) {
+/* One row or column of A^T m A: 6 values to `tile`. */
+INLINE void transform_output(const vec *m, const size_t tile, vec *to, size_t to_stride) {
     vec two = vec_set(2), four = vec_set(4), eight = vec_set(8);
     vec s1 = vec_add(m[1], m[2]), d1 = vec_sub(m[1], m[2]);
     vec s2 = vec_add(m[3], m[4]), d2 = vec_sub(m[3], m[4]);
     to[0] = vec_add(vec_add(m[0], s1), s2);
     to[to_stride] = vec_fma(two, d2, d1);
+    if (tile == 2) {
+        to[to_stride] = vec_add(to[to_stride], m[5]);
+        return;
+    }
     to[2 * to_stride] = vec_fma(four, s2, s1);
     to[3 * to_stride] = vec_add(vec_fma(eight, d2, d1), m[5]);
 }
 
-/* The sums of one tile and block, position_stride floats apart, to its 4x4 outputs (rows x cols of them exist). */
-INLINE void finish_tile(const struct sqz_layer *layer, const float *sums, size_t position_stride, vec bias, float *out,
-                        size_t rows, size_t cols) {
-    vec half[TILE * PATCH];
+/* The sums of one tile and block, position_stride floats apart, to its outputs (rows x cols of them exist). */
+INLINE void finish_tile(const struct sqz_layer *layer, const size_t tile, const float *sums, size_t position_stride,
+                        vec bias, float *out, size_t rows, size_t cols) {
+    vec half[4 * PATCH];
 #pragma GCC unroll 6
     for (size_t x = 0; x < PATCH; x++) {
         vec column[PATCH];
 #pragma GCC unroll 6
         for (size_t y = 0; y < PATCH; y++) column[y] = vec_load(sums + (y * PATCH + x) * position_stride);
-        transform_output(column, half + x, PATCH);
+        transform_output(column, tile, half + x, PATCH);
     }
     vec low = vec_set(layer->low), high = vec_set(layer->high);
 #pragma GCC unroll 4
-    for (size_t y = 0; y < TILE; y++) {
-        vec row[TILE];
-        transform_output(half + y * PATCH, row, 1);
+    for (size_t y = 0; y < tile; y++) {
+        vec row[4];
+        transform_output(half + y * PATCH, tile, row, 1);
 #pragma GCC unroll 4
-        for (size_t x = 0; x < TILE; x++) {
+        for (size_t x = 0; x < tile; x++) {
             row[x] = vec_min(high, vec_max(low, vec_add(row[x], bias)));
             if (y < rows && x < cols) vec_store(out + (y * layer->out_w + x) * LANES, row[x]);
         }
+    }
+}
+
+/* Tiles begin.. begin + n - 1 of one block; sums are [36][sum_stride] and a tile's lanes neighbours. */
+INLINE void finish_block(const struct sqz_layer *layer, const size_t tile, const float *sums, size_t sum_stride,
+                         vec bias, float *plane, size_t begin, size_t n) {
+    size_t tiles_w = layer->part[PART_TILES_W];
+    for (size_t t = 0; t < n; t++) {
+        size_t y = (begin + t) / tiles_w * tile, x = (begin + t) % tiles_w * tile;
+        float *out = plane + (y * layer->out_w + x) * LANES;
+        size_t rows = layer->out_h - y, cols = layer->out_w - x;
+        if (rows >= tile && cols >= tile)
+            finish_tile(layer, tile, sums + t * LANES, sum_stride, bias, out, tile, tile);
+        else
+            finish_tile(layer, tile, sums + t * LANES, sum_stride, bias, out, rows, cols);
     }
 }
 
@@ -194,45 +247,42 @@ INLINE void finish_tile(const struct sqz_layer *layer, const float *sums, size_t
 static void multiply_tiles(const struct sqz_layer *layer, const struct sqz_io *io, size_t index, size_t chunk,
                            float *local) {
     struct sqz_panel panel = sqz_panel_at(layer, LANES, index);
-    size_t tiles = tile_count(layer), tiles_w = layer->part[PART_TILES_W], chunks = layer->part[PART_CHUNKS];
+    size_t tiles = tile_count(layer), chunks = layer->part[PART_CHUNKS];
     size_t begin = sqz_part_begin(tiles, chunks, chunk), n = sqz_part_begin(tiles, chunks, chunk + 1) - begin;
     size_t channels = (panel.n_in - 1) * LANES + panel.last_run;
     size_t in_stride = sqz_divide_up(layer->in_c, LANES) * tiles * LANES;
     size_t sum_stride = panel.n_out * n * LANES;
+    const float *x = io->shared + (panel.first_in * tiles + begin) * LANES;
     struct sqz_gemm gemm = {
         .weights = io->weights + index * layer->part[PART_PANEL_STRIDE],
-        .x = io->shared + (panel.first_in * tiles + begin) * LANES,
         .n_blocks = panel.n_in,
         .block_stride = tiles * LANES,
         .kernel_h = 1,
         .kernel_w = 1,
         .run = LANES,
         .last_run = panel.last_run,
-        .out = local,
         .out_block_stride = n * LANES,
     };
-    sqz_gemm_fn *product = GEMM_TABLE[SQZ_STEP_LANES][panel.n_out - 1][n - 1];
+    size_t groups = sqz_divide_up(n, GEMM_PIXELS);
     for (size_t k = 0; k < POSITIONS; k++) {
-        product(&gemm);
+        for (size_t group = 0; group < groups; group++) {
+            size_t first = sqz_part_begin(n, groups, group), last = sqz_part_begin(n, groups, group + 1);
+            gemm.x = x + k * in_stride + first * LANES;
+            gemm.out = local + k * sum_stride + first * LANES;
+            GEMM_TABLE[SQZ_STEP_LANES][panel.n_out - 1][last - first - 1](&gemm);
+        }
         gemm.weights += channels * panel.n_out * LANES;
-        gemm.x += in_stride;
-        gemm.out += sum_stride;
     }
     const float *bias = io->weights + layer->pack_items * layer->part[PART_PANEL_STRIDE];
     for (size_t b = 0; b < panel.n_out; b++) {
         size_t block = panel.first_out + b;
         vec bias_of_block = vec_load(bias + block * LANES);
         float *plane = io->out + block * layer->out_h * layer->out_w * LANES;
-        for (size_t t = 0; t < n; t++) {
-            size_t y = (begin + t) / tiles_w * TILE, x = (begin + t) % tiles_w * TILE;
-            const float *sums = local + (b * n + t) * LANES;
-            float *out = plane + (y * layer->out_w + x) * LANES;
-            size_t rows = layer->out_h - y, cols = layer->out_w - x;
-            if (rows >= TILE && cols >= TILE)
-                finish_tile(layer, sums, sum_stride, bias_of_block, out, TILE, TILE);
-            else
-                finish_tile(layer, sums, sum_stride, bias_of_block, out, rows, cols);
-        }
+        const float *sums = local + b * n * LANES;
+        if (layer->part[PART_TILE] == 4)
+            finish_block(layer, 4, sums, sum_stride, bias_of_block, plane, begin, n);
+        else
+            finish_block(layer, 2, sums, sum_stride, bias_of_block, plane, begin, n);
     }
 }
 

@@ -33,8 +33,10 @@ size_t sqz_session_input_count(const struct sqz_session *session);  /* floats fo
 
 /*
  * Run n <= max_batch images: input [n][c][h][w], output [n][output_count].
- * Uses sqz_threads() threads, over images and within one. The result of an
- * image depends neither on the thread count nor on the other images.
+ * Uses sqz_threads() threads, but not more than there were when the session
+ * was made, over images and within one. The result of an image depends neither
+ * on the thread count nor on the other images. Allocates nothing. One session
+ * runs one batch at a time.
  */
 void sqz_session_run(struct sqz_session *session, const float *input, size_t n, float *output);
 

@@ -16,7 +16,7 @@ SQZ_KERNEL_LIST(X)
 #define IF_scalar(...) __VA_ARGS__
 
 const struct sqz_kernel *const sqz_kernels[] = {
-#define X(name, level) IF_##level(&sqz_kernel_##name##_##level,)
+#define X(name, level) IF_##level(&sqz_kernel_##name##_##level, )
     SQZ_KERNEL_LIST(X)
 #undef X
 };
@@ -37,6 +37,8 @@ void sqz_layer_set_sizes(struct sqz_layer *layer) {
     layer->out_c = out->rank > 1 ? out->dim[1] : 1;
     layer->out_h = out_image ? out->dim[2] : 1;
     layer->out_w = out_image ? out->dim[3] : 1;
+    layer->conv_h = layer->out_h;
+    layer->conv_w = layer->out_w;
 }
 
 const struct sqz_kernel *sqz_kernel_choose(struct sqz_layer *layer, enum sqz_isa isa, bool reference) {
@@ -45,6 +47,7 @@ const struct sqz_kernel *sqz_kernel_choose(struct sqz_layer *layer, enum sqz_isa
     for (size_t i = 0; i < sqz_n_kernels; i++) {
         const struct sqz_kernel *kernel = sqz_kernels[i];
         if (kernel->isa != SQZ_ISA_SCALAR && kernel->isa != isa) continue;
+        if (kernel->pools != layer->pooled) continue;
         if (reference && kernel != &sqz_kernel_reference_scalar) continue;
         struct sqz_layer candidate = *layer;
         if (!kernel->prepare(&candidate)) continue;

@@ -30,6 +30,10 @@ struct sqz_layer {
     bool has_bias;
     float low, high;  /* the result is clamped to [low, high]: a fused ReLU or Clip; infinite when there is none */
     size_t max_batch; /* images of the BATCH layout */
+    /* A maximum pooling behind a convolution that its kernel does as well; out_h and out_w are behind it. */
+    bool pooled;
+    struct sqz_window pool;
+    size_t conv_h, conv_w; /* before the pooling; equal to out_h and out_w without one */
     size_t flat_count; /* numbers in the output, for kernels of ANY layout */
 
     /* How the kernel shares it out; set by its prepare(). Counts are floats. */
@@ -57,6 +61,7 @@ struct sqz_kernel {
     enum sqz_isa isa;
     enum sqz_layout in, out;
     size_t lanes; /* L of the layouts above */
+    bool pools;   /* takes convolutions with a pooling behind them, and only these */
     /* Fill in the second half of *layer; false when this kernel cannot compute it. */
     bool (*prepare)(struct sqz_layer *layer);
     /* Bring piece `item` of kernel [out][in/groups][kh][kw] and bias [out] (or NULL) into the kernel's order. */
@@ -74,6 +79,7 @@ struct sqz_kernel {
     X(conv_winograd, avx512)      \
     X(conv_direct, avx512)        \
     X(conv_image, avx512)         \
+    X(conv_image_pool, avx512)    \
     X(conv_depthwise, avx512)     \
     X(dense, avx512)              \
     X(pool, avx512)               \
@@ -82,6 +88,7 @@ struct sqz_kernel {
     X(conv_winograd, avx2)        \
     X(conv_direct, avx2)          \
     X(conv_image, avx2)           \
+    X(conv_image_pool, avx2)      \
     X(conv_depthwise, avx2)       \
     X(dense, avx2)                \
     X(pool, avx2)                 \
@@ -103,10 +110,10 @@ extern const struct sqz_kernel sqz_kernel_reference_scalar;
 /* Lanes of an instruction set's blocked layout; 1 for scalar. */
 size_t sqz_isa_lanes(enum sqz_isa isa);
 
-/* The cheapest kernel for the layer at this level, and *layer prepared for it. */
+/* The cheapest kernel for the layer at this level, and *layer prepared for it; NULL when none takes it. */
 const struct sqz_kernel *sqz_kernel_choose(struct sqz_layer *layer, enum sqz_isa isa, bool reference);
 
-/* Set in_c .. out_w from the shapes. */
+/* Set in_c .. out_w, conv_h and conv_w from the shapes. */
 void sqz_layer_set_sizes(struct sqz_layer *layer);
 
 /* Is the layer one that has a kernel weight and so a pack()? */

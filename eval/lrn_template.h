@@ -46,8 +46,7 @@ static void square_row(const struct sqz_layer *layer, const float *in, size_t bl
     }
 }
 
-static void lrn_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
-                    float *local) {
+static void lrn_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item, float *local) {
     (void)phase;
     size_t blocks = sqz_divide_up(layer->in_c, LANES), size = layer->params.lrn.size, below = (size - 1) / 2;
     vec factor = vec_set(layer->params.lrn.alpha / (float)size), k = vec_set(layer->params.lrn.k);

@@ -7,6 +7,7 @@
 struct value {
     bool have[SQZ_LAYOUT_ANY];
     struct sqz_view view[SQZ_LAYOUT_ANY];
+    bool planned; /* by the step of a node before it */
 };
 
 struct builder {
@@ -232,6 +233,20 @@ static enum sqz_status choose_kernel(struct builder *b, uint32_t index, struct s
         .max_batch = b->plan->max_batch,
     };
     sqz_layer_set_sizes(layer);
+    if (fused->pool != SQZ_NO_INDEX) {
+        struct sqz_layer pooled = *layer;
+        const struct sqz_shape *out = &b->plan->shapes[fused->pool];
+        pooled.pooled = true;
+        pooled.pool = b->model->nodes[fused->pool].params.pool.window;
+        pooled.out = *out;
+        pooled.out_h = out->dim[2];
+        pooled.out_w = out->dim[3];
+        *kernel = sqz_kernel_choose(&pooled, b->plan->isa, b->plan->reference);
+        if (*kernel) {
+            *layer = pooled;
+            return SQZ_OK;
+        }
+    }
     *kernel = sqz_kernel_choose(layer, b->plan->isa, b->plan->reference);
     if (!*kernel)
         return sqz_fail(b->err, SQZ_UNSUPPORTED, "no kernel computes %s node %s", sqz_op_name(node->op), node->name);
@@ -243,14 +258,16 @@ static enum sqz_status plan_kernel(struct builder *b, uint32_t index) {
     const struct sqz_kernel *kernel;
     struct sqz_layer layer;
     SQZ_TRY(choose_kernel(b, index, &layer, &kernel));
+    uint32_t result = layer.pooled ? b->fused[index].pool : index; /* the node whose value comes out */
+    b->values[result].planned = true;
     enum sqz_layout in_layout = actual_layout(b, index, kernel->in), out_layout = actual_layout(b, index, kernel->out);
     struct sqz_view *in = sqz_arena_alloc(&b->plan->arena, node->n_inputs, sizeof *in), out;
     if (!in) return no_memory(b);
     for (uint32_t k = 0; k < node->n_inputs; k++) SQZ_TRY(need(b, input_of(b, index, k), in_layout, &in[k]));
-    SQZ_TRY(new_view(b, index, out_layout, &out));
+    SQZ_TRY(new_view(b, result, out_layout, &out));
     uint32_t shared = SQZ_NO_INDEX;
     if (layer.shared_count > 0) SQZ_TRY(add_buffer(b, SQZ_PLACE_SLOT, layer.shared_count, &shared));
-    layer.flat_count = count_in_layout(b, index, out_layout);
+    layer.flat_count = count_in_layout(b, result, out_layout);
     struct sqz_step *step;
     SQZ_TRY(add_step(b, &step));
     step->kernel = kernel;
@@ -262,7 +279,7 @@ static enum sqz_status plan_kernel(struct builder *b, uint32_t index) {
     step->out = out;
     step->shared = shared;
     step->batch = in_layout == SQZ_LAYOUT_BATCH;
-    set_view(b, index, out_layout, out);
+    set_view(b, result, out_layout, out);
     return SQZ_OK;
 }
 
@@ -299,7 +316,7 @@ static enum sqz_status plan_steps(struct builder *b) {
     SQZ_TRY(add_buffer(b, SQZ_PLACE_INPUT, count_in_layout(b, 0, SQZ_LAYOUT_PLAIN), &input.buffer));
     set_view(b, 0, SQZ_LAYOUT_PLAIN, input);
     for (uint32_t i = 1; i < b->model->n_nodes; i++)
-        if (b->fused[i].live && b->fused[i].source == i) SQZ_TRY(plan_node(b, i));
+        if (b->fused[i].live && b->fused[i].source == i && !b->values[i].planned) SQZ_TRY(plan_node(b, i));
     return plan_output(b);
 }
 

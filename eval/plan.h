@@ -17,8 +17,8 @@ enum sqz_place {
 /* Memory for one value, or a slice of another buffer's. Counts and offsets are floats. */
 struct sqz_activation {
     enum sqz_place place;
-    size_t count;       /* of one image */
-    uint32_t parent;    /* the buffer it is a slice of, or SQZ_NO_INDEX */
+    size_t count;    /* of one image */
+    uint32_t parent; /* the buffer it is a slice of, or SQZ_NO_INDEX */
     size_t parent_offset;
     size_t first, last; /* steps between which it is in use */
     size_t offset;      /* in its arena */
@@ -32,8 +32,8 @@ struct sqz_view {
 struct sqz_step {
     const struct sqz_kernel *kernel;
     struct sqz_layer layer;
-    uint32_t node;      /* of the model; a change of layout carries the node whose value it moves */
-    uint32_t n_scales;  /* Scale nodes folded into the weights, in order */
+    uint32_t node;     /* of the model; a change of layout carries the node whose value it moves */
+    uint32_t n_scales; /* Scale nodes folded into the weights, in order */
     uint32_t *scales;
     struct sqz_view *in; /* [layer.n_inputs] */
     struct sqz_view out;
@@ -74,11 +74,12 @@ void sqz_plan_free(struct sqz_plan *plan);
 
 /* What fusing found out about a node. */
 struct sqz_fused {
-    bool live;        /* the output depends on it */
-    uint32_t source;  /* node whose step computes this node's value; itself unless it was fused or is an identity */
-    float low, high;  /* clamp of a fused ReLU or Clip */
+    bool live;       /* the output depends on it */
+    uint32_t source; /* node whose step computes this node's value; itself unless it was fused or is an identity */
+    float low, high; /* clamp of a fused ReLU or Clip */
     uint32_t n_scales;
     uint32_t *scales; /* Scale nodes folded in, in order */
+    uint32_t pool;    /* MaxPool that alone uses the value, or SQZ_NO_INDEX: a kernel may take it over */
 };
 
 /* fused[n_nodes], from the plan's arena; NULL when memory is short. */

@@ -42,8 +42,8 @@ static void count_uses(const struct sqz_model *model, const struct sqz_fused *fu
 }
 
 /* Let conv or dense node i take over the Scale nodes and the one activation that alone use its value. */
-static bool absorb(struct sqz_plan *plan, const struct sqz_model *model, struct sqz_fused *fused, const struct use *uses,
-                   uint32_t i) {
+static bool absorb(struct sqz_plan *plan, const struct sqz_model *model, struct sqz_fused *fused,
+                   const struct use *uses, uint32_t i) {
     for (uint32_t at = i; uses[at].count == 1; at = uses[at].user) {
         uint32_t user = uses[at].user;
         const struct sqz_node *node = &model->nodes[user];
@@ -61,7 +61,12 @@ static bool absorb(struct sqz_plan *plan, const struct sqz_model *model, struct 
             fused[i].low = node->params.clip.low;
             fused[i].high = node->params.clip.high;
         }
-        if (node->op == SQZ_OP_RELU || node->op == SQZ_OP_CLIP) fused[user].source = i;
+        if (node->op == SQZ_OP_RELU || node->op == SQZ_OP_CLIP) {
+            fused[user].source = i;
+            if (uses[user].count != 1) return true;
+            user = uses[user].user;
+        }
+        if (model->nodes[user].op == SQZ_OP_MAX_POOL && model->nodes[i].op == SQZ_OP_CONV) fused[i].pool = user;
         return true;
     }
     return true;
@@ -75,6 +80,7 @@ struct sqz_fused *sqz_plan_fuse(struct sqz_plan *plan, const struct sqz_model *m
     for (uint32_t i = 0; i < n; i++) {
         fused[i].low = -INFINITY;
         fused[i].high = INFINITY;
+        fused[i].pool = SQZ_NO_INDEX;
         fused[i].source = is_identity(plan, model, i) ? fused[model->nodes[i].inputs[0]].source : i;
     }
     mark_live(model, fused);

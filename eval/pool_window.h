@@ -24,20 +24,39 @@ static inline void sqz_window_range(size_t o, size_t size, uint32_t kernel, uint
     *end = first < last ? last - low : 0;
 }
 
-/* For MaxPool, AveragePool and GlobalAveragePool. */
-static inline struct sqz_cell sqz_pool_cell(const struct sqz_layer *layer, size_t oy, size_t ox) {
+/* A pooling as its kernels see it. */
+struct sqz_pooling {
+    struct sqz_window window;
+    enum sqz_divisor divisor;
+    bool is_max;
+    size_t in_h, in_w, out_w;
+};
+
+/* Of a MaxPool, AveragePool or GlobalAveragePool; the last is an average whose window is the image. */
+static inline struct sqz_pooling sqz_pooling_of(const struct sqz_layer *layer) {
+    struct sqz_pooling pooling = {.window = layer->params.pool.window,
+                                  .divisor = layer->params.pool.divisor,
+                                  .is_max = layer->op == SQZ_OP_MAX_POOL,
+                                  .in_h = layer->in_h,
+                                  .in_w = layer->in_w,
+                                  .out_w = layer->out_w};
     if (layer->op == SQZ_OP_GLOBAL_AVERAGE_POOL) {
-        size_t area = layer->in_h * layer->in_w;
-        return (struct sqz_cell){0, layer->in_h, 1, 0, layer->in_w, 1, area ? area : 1};
+        uint32_t height = (uint32_t)layer->in_h, width = (uint32_t)layer->in_w;
+        pooling.window = (struct sqz_window){height, width, 1, 1, 1, 1, 0, 0, 0, 0};
+        pooling.divisor = SQZ_DIVISOR_KERNEL;
     }
-    const struct sqz_window *w = &layer->params.pool.window;
+    return pooling;
+}
+
+static inline struct sqz_cell sqz_pool_cell(const struct sqz_pooling *pooling, size_t oy, size_t ox) {
+    const struct sqz_window *w = &pooling->window;
     struct sqz_cell cell = {.y_step = w->dilation_h, .x_step = w->dilation_w};
     size_t rows, cols;
-    sqz_window_range(oy, layer->in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom,
+    sqz_window_range(oy, pooling->in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom,
                      &cell.y_begin, &cell.y_end, &rows);
-    sqz_window_range(ox, layer->in_w, w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right,
+    sqz_window_range(ox, pooling->in_w, w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right,
                      &cell.x_begin, &cell.x_end, &cols);
-    switch (layer->params.pool.divisor) {
+    switch (pooling->divisor) {
     case SQZ_DIVISOR_VALID:
         cell.divisor = sqz_divide_up(cell.y_end - cell.y_begin, cell.y_step) *
                        sqz_divide_up(cell.x_end - cell.x_begin, cell.x_step);

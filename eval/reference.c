@@ -60,9 +60,10 @@ static void dense_output(const struct sqz_layer *layer, const struct sqz_io *io,
 static void pool_channel(const struct sqz_layer *layer, const struct sqz_io *io, size_t c) {
     const float *in = io->in[0] + c * layer->in_h * layer->in_w;
     float *out = io->out + c * layer->out_h * layer->out_w;
+    struct sqz_pooling pooling = sqz_pooling_of(layer);
     for (size_t oy = 0; oy < layer->out_h; oy++)
         for (size_t ox = 0; ox < layer->out_w; ox++) {
-            struct sqz_cell cell = sqz_pool_cell(layer, oy, ox);
+            struct sqz_cell cell = sqz_pool_cell(&pooling, oy, ox);
             double sum = 0;
             float most = -INFINITY;
             for (size_t y = cell.y_begin; y < cell.y_end; y += cell.y_step)
@@ -96,9 +97,11 @@ static void lrn_row(const struct sqz_layer *layer, const struct sqz_io *io, size
         for (size_t c = 0; c < layer->in_c; c++) {
             size_t first = c < below ? 0 : c - below, last = c + above < layer->in_c ? c + above : layer->in_c - 1;
             double sum = 0;
-            for (size_t i = first; i <= last; i++) sum += (double)io->in[0][i * area + at] * (double)io->in[0][i * area + at];
+            for (size_t i = first; i <= last; i++)
+                sum += (double)io->in[0][i * area + at] * (double)io->in[0][i * area + at];
             double base = (double)layer->params.lrn.k + (double)layer->params.lrn.alpha / (double)size * sum;
-            io->out[c * area + at] = (float)((double)io->in[0][c * area + at] * pow(base, -(double)layer->params.lrn.beta));
+            io->out[c * area + at] =
+                (float)((double)io->in[0][c * area + at] * pow(base, -(double)layer->params.lrn.beta));
         }
 }
 

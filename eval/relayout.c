@@ -65,23 +65,11 @@ const struct sqz_kernel sqz_kernel_to_blocked = {.name = "to_blocked",
                                                  .out = SQZ_LAYOUT_BLOCKED,
                                                  .prepare = never_chosen,
                                                  .run = to_blocked};
-const struct sqz_kernel sqz_kernel_to_plain = {.name = "to_plain",
-                                               .in = SQZ_LAYOUT_BLOCKED,
-                                               .out = SQZ_LAYOUT_PLAIN,
-                                               .prepare = never_chosen,
-                                               .run = to_plain};
-const struct sqz_kernel sqz_kernel_to_batch = {.name = "to_batch",
-                                               .in = SQZ_LAYOUT_PLAIN,
-                                               .out = SQZ_LAYOUT_BATCH,
-                                               .prepare = never_chosen,
-                                               .run = to_batch};
-const struct sqz_kernel sqz_kernel_from_batch = {.name = "from_batch",
-                                                 .in = SQZ_LAYOUT_BATCH,
-                                                 .out = SQZ_LAYOUT_PLAIN,
-                                                 .prepare = never_chosen,
-                                                 .run = from_batch};
-const struct sqz_kernel sqz_kernel_copy = {.name = "copy",
-                                           .in = SQZ_LAYOUT_ANY,
-                                           .out = SQZ_LAYOUT_ANY,
-                                           .prepare = never_chosen,
-                                           .run = copy};
+const struct sqz_kernel sqz_kernel_to_plain = {
+    .name = "to_plain", .in = SQZ_LAYOUT_BLOCKED, .out = SQZ_LAYOUT_PLAIN, .prepare = never_chosen, .run = to_plain};
+const struct sqz_kernel sqz_kernel_to_batch = {
+    .name = "to_batch", .in = SQZ_LAYOUT_PLAIN, .out = SQZ_LAYOUT_BATCH, .prepare = never_chosen, .run = to_batch};
+const struct sqz_kernel sqz_kernel_from_batch = {
+    .name = "from_batch", .in = SQZ_LAYOUT_BATCH, .out = SQZ_LAYOUT_PLAIN, .prepare = never_chosen, .run = from_batch};
+const struct sqz_kernel sqz_kernel_copy = {
+    .name = "copy", .in = SQZ_LAYOUT_ANY, .out = SQZ_LAYOUT_ANY, .prepare = never_chosen, .run = copy};

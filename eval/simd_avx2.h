@@ -17,8 +17,7 @@
 #define KERNEL_NAME(name) name "_avx2"
 /* 2 x 6 sums, 2 weights and 1 pixel fill 15 of the 16 registers. */
 #define GEMM_PIXELS 6
-#define FOR_GEMM_PIXELS(X, B) \
-    X(B, 1) X(B, 2) X(B, 3) X(B, 4) X(B, 5) X(B, 6)
+#define FOR_GEMM_PIXELS(X, B) X(B, 1) X(B, 2) X(B, 3) X(B, 4) X(B, 5) X(B, 6)
 
 #define GEMM_TABLE sqz_gemm_avx2
 
@@ -49,6 +48,13 @@ INLINE vec vec_div(vec a, vec b) {
 }
 INLINE vec vec_sqrt(vec a) {
     return _mm256_sqrt_ps(a);
+}
+/* One number of memory in all lanes. In assembly, so that the compiler does not carry numbers from one round of a loop
+ * to the next instead of loading them again: that costs more than it saves, and registers that there are none of. */
+INLINE vec vec_broadcast(const float *p) {
+    vec a;
+    __asm__("vbroadcastss %1, %0" : "=x"(a) : "m"(*p));
+    return a;
 }
 /* a * b + c in one rounding */
 INLINE vec vec_fma(vec a, vec b, vec c) {

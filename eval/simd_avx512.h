@@ -5,7 +5,8 @@
 #include <immintrin.h>
 
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))),                   \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
@@ -17,7 +18,7 @@
 #define KERNEL_NAME(name) name "_avx512"
 /* 2 x 14 sums, 2 weights and 1 pixel fill 31 of the 32 registers. */
 #define GEMM_PIXELS 14
-#define FOR_GEMM_PIXELS(X, B) \
+#define FOR_GEMM_PIXELS(X, B)                                                                                          \
     X(B, 1) X(B, 2) X(B, 3) X(B, 4) X(B, 5) X(B, 6) X(B, 7) X(B, 8) X(B, 9) X(B, 10) X(B, 11) X(B, 12) X(B, 13) X(B, 14)
 
 #define GEMM_TABLE sqz_gemm_avx512
@@ -49,6 +50,13 @@ INLINE vec vec_div(vec a, vec b) {
 }
 INLINE vec vec_sqrt(vec a) {
     return _mm512_sqrt_ps(a);
+}
+/* One number of memory in all lanes. In assembly, so that the compiler does not carry numbers from one round of a loop
+ * to the next instead of loading them again: that costs more than it saves, and registers that there are none of. */
+INLINE vec vec_broadcast(const float *p) {
+    vec a;
+    __asm__("vbroadcastss %1, %0" : "=v"(a) : "m"(*p));
+    return a;
 }
 /* a * b + c in one rounding */
 INLINE vec vec_fma(vec a, vec b, vec c) {

@@ -33,17 +33,22 @@ void sqz_parallel_for(size_t n, void (*body)(void *context, size_t i, int thread
 /* More threads than any machine of today runs; a larger team is cut to this. */
 #define MAX_TEAM 256
 
-/* One thread's part of a loop, alone on its cache line. */
+/*
+ * What is left of one thread's part of a loop, alone on its cache line: the
+ * loop's number in the upper half, the number of indices taken in the lower.
+ * With the number inside, a thread that was away for a while cannot take an
+ * index of a later loop for one of its own.
+ */
 struct part {
-    _Alignas(64) atomic_size_t next;
+    _Alignas(64) _Atomic uint64_t next;
 };
 
 struct sqz_team {
     int size;
-    /* Two sets used in turn: one can be reset while a late thread still looks at the other. */
-    struct part parts[2][MAX_TEAM];
-    _Alignas(64) atomic_size_t arrived;        /* arrivals at all barriers so far */
-    _Alignas(64) size_t phases[MAX_TEAM][8];   /* loops each thread has finished; a line each */
+    struct part parts[MAX_TEAM];
+    _Alignas(64) atomic_size_t done;         /* indices of the current loop that are finished */
+    _Alignas(64) atomic_uint loop;           /* number of the current loop */
+    _Alignas(64) unsigned own[MAX_TEAM][16]; /* number of each thread's next loop; a line each */
 };
 
 int sqz_team_size(const struct sqz_team *team) {
@@ -65,30 +70,47 @@ static size_t part_begin(size_t n, int part, int parts) {
     return n * (size_t)part / (size_t)parts;
 }
 
+/* Take one index of a part of `count`; false when none is left, or the loop is over. */
+static bool take(struct part *part, unsigned loop, size_t count, size_t *taken) {
+    uint64_t next = atomic_load_explicit(&part->next, memory_order_relaxed);
+    while ((unsigned)(next >> 32) == loop && (uint32_t)next < count) {
+        if (!atomic_compare_exchange_weak_explicit(&part->next, &next, next + 1, memory_order_relaxed,
+                                                   memory_order_relaxed))
+            continue;
+        *taken = (uint32_t)next;
+        return true;
+    }
+    return false;
+}
+
+/* Called by whoever finished the last index of a loop. */
+static void open_next_loop(struct sqz_team *team, unsigned loop) {
+    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
+    for (int t = 0; t < team->size; t++)
+        atomic_store_explicit(&team->parts[t].next, (uint64_t)(loop + 1) << 32, memory_order_relaxed);
+    atomic_store_explicit(&team->loop, loop + 1, memory_order_release);
+}
+
 void sqz_team_for(struct sqz_team *team, int thread, size_t n, void (*body)(void *context, size_t i, int thread),
                   void *context) {
-    if (team->size == 1) {
+    if (team->size == 1 || n == 0) {
         for (size_t i = 0; i < n; i++) body(context, i, thread);
         return;
     }
     int size = team->size;
-    size_t phase = team->phases[thread][0]++;
-    struct part *parts = team->parts[phase & 1];
+    unsigned loop = team->own[thread][0]++;
+    size_t finished = 0, taken;
     for (int k = 0; k < size; k++) {
         int victim = (thread + k) % size;
         size_t begin = part_begin(n, victim, size), count = part_begin(n, victim + 1, size) - begin;
-        while (atomic_load_explicit(&parts[victim].next, memory_order_relaxed) < count) {
-            size_t taken = atomic_fetch_add_explicit(&parts[victim].next, 1, memory_order_relaxed);
-            if (taken >= count) break;
-            body(context, begin + taken, thread);
-        }
+        for (; take(&team->parts[victim], loop, count, &taken); finished++) body(context, begin + taken, thread);
     }
-    size_t goal = (phase + 1) * (size_t)size;
-    /* Nobody looks at the other set between here and the next barrier's release, so each thread clears its own part
-     * of it before arriving: it was last used one loop ago, which all threads have left. */
-    atomic_store_explicit(&team->parts[(phase + 1) & 1][thread].next, 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel);
-    for (unsigned spins = 0; atomic_load_explicit(&team->arrived, memory_order_acquire) < goal; spins++) {
+    if (finished && atomic_fetch_add_explicit(&team->done, finished, memory_order_acq_rel) + finished == n) {
+        open_next_loop(team, loop);
+        return;
+    }
+    /* Only unfinished work is waited for: a thread that the system keeps away holds up nobody unless it has some. */
+    for (unsigned spins = 0; atomic_load_explicit(&team->loop, memory_order_acquire) == loop; spins++) {
         if (spins < SPINS_BEFORE_YIELD)
             relax();
         else
@@ -106,11 +128,11 @@ void sqz_team_run(int threads, void (*body)(void *context, struct sqz_team *team
         body(context, &team, 0);
         return;
     }
-    atomic_init(&team.arrived, 0);
+    atomic_init(&team.done, 0);
+    atomic_init(&team.loop, 0);
     for (int t = 0; t < threads; t++) {
-        atomic_init(&team.parts[0][t].next, 0);
-        atomic_init(&team.parts[1][t].next, 0);
-        team.phases[t][0] = 0;
+        atomic_init(&team.parts[t].next, 0);
+        team.own[t][0] = 0;
     }
 #pragma omp parallel num_threads(threads)
     {

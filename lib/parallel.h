@@ -34,10 +34,11 @@ struct sqz_team;
 void sqz_team_run(int threads, void (*body)(void *context, struct sqz_team *team, int thread), void *context);
 
 /*
- * Share out the indices [0, n) among the team, and wait until all are done.
+ * Share out the indices [0, n) among the team, and wait until all are done (n = 0 does nothing, not even wait).
  * Each thread begins with its own contiguous part, the same for equal n, so
  * that it finds in its cache what it wrote in the loop before; then it takes
- * over indices from parts that are behind. n is below 2^31.
+ * over indices from parts that are behind. A thread that comes late finds the
+ * loop done and goes on. n is below 2^31.
  */
 void sqz_team_for(struct sqz_team *team, int thread, size_t n, void (*body)(void *context, size_t i, int thread),
                   void *context);

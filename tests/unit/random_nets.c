@@ -44,8 +44,8 @@ static uint32_t add_weight(struct net *net, enum sqz_role role, struct sqz_shape
 uint32_t net_conv(struct net *net, uint32_t at, uint32_t in, uint32_t out, struct sqz_window window, uint32_t groups) {
     uint32_t node = net_node(net, SQZ_OP_CONV, &at, 1);
     float fan_in = (float)(in / groups * window.kernel_h * window.kernel_w);
-    uint32_t kernel = add_weight(net, SQZ_ROLE_KERNEL, sqz_shape4(out, in / groups, window.kernel_h, window.kernel_w), 0,
-                                 sqrtf(6 / fan_in));
+    uint32_t kernel = add_weight(net, SQZ_ROLE_KERNEL, sqz_shape4(out, in / groups, window.kernel_h, window.kernel_w),
+                                 0, sqrtf(6 / fan_in));
     uint32_t bias = add_weight(net, SQZ_ROLE_BIAS, sqz_shape1(out), 0, 0.1f);
     net->model->nodes[node].kernel = kernel;
     net->model->nodes[node].bias = bias;

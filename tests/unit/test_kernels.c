@@ -112,13 +112,12 @@ static double tolerance(const struct sqz_kernel *kernel) {
     return strstr(kernel->name, "winograd") ? 1e-4 : 2e-5;
 }
 
-static void compare_all(const struct problem *problem) {
-    float *wanted = run_kernel(&sqz_kernel_reference_scalar, problem);
-    ck_assert_ptr_nonnull(wanted);
+/* Hold every kernel that takes the problem against the wanted numbers, which are freed. */
+static void compare_with(const struct problem *problem, float *wanted) {
     size_t n = shape_count(&problem->layer.out);
     for (size_t i = 0; i < sqz_n_kernels; i++) {
         const struct sqz_kernel *kernel = sqz_kernels[i];
-        if (!processor_has(kernel->isa)) continue;
+        if (!processor_has(kernel->isa) || kernel->pools != problem->layer.pooled) continue;
         float *got = run_kernel(kernel, problem);
         if (!got) continue;
         taken[i]++;
@@ -133,6 +132,12 @@ static void compare_all(const struct problem *problem) {
         sqz_free(got);
     }
     sqz_free(wanted);
+}
+
+static void compare_all(const struct problem *problem) {
+    float *wanted = run_kernel(&sqz_kernel_reference_scalar, problem);
+    ck_assert_ptr_nonnull(wanted);
+    compare_with(problem, wanted);
 }
 
 static void free_problem(struct problem *problem) {
@@ -150,13 +155,19 @@ static void fill_layer(struct problem *problem, enum sqz_op op, struct sqz_shape
     sqz_layer_set_sizes(&problem->layer);
 }
 
-static void assert_taken(const char *prefix) {
-    for (size_t i = 0; i < sqz_n_kernels; i++)
-        if (strncmp(sqz_kernels[i]->name, prefix, strlen(prefix)) == 0 && processor_has(sqz_kernels[i]->isa))
+static void assert_taken(const char *name) {
+    char full[64];
+    for (size_t i = 0; i < sqz_n_kernels; i++) {
+        snprintf(full, sizeof full, "%s_%s", name, sqz_isa_name(sqz_kernels[i]->isa));
+        if (strcmp(sqz_kernels[i]->name, full) == 0 && processor_has(sqz_kernels[i]->isa))
             ck_assert_msg(taken[i] > 0, "%s took no problem", sqz_kernels[i]->name);
+    }
 }
 
 /* ---- convolutions ---------------------------------------------------------------------- */
+
+/* Multiplications that the reference loops do in a few milliseconds, also under the sanitizers. */
+#define MOST_WORK 4000000
 
 static void try_conv(size_t in_c, size_t out_c, size_t h, size_t w, struct sqz_window window, uint32_t groups) {
     uint64_t random = in_c * 1000003 + out_c * 1009 + h * 31 + w;
@@ -165,6 +176,8 @@ static void try_conv(size_t in_c, size_t out_c, size_t h, size_t w, struct sqz_w
     uint64_t out_w = sqz_window_output(w, window.kernel_w, window.stride_w, window.dilation_w, window.pad_left,
                                        window.pad_right, false);
     if (out_h == 0 || out_w == 0 || in_c % groups || out_c % groups) return;
+    size_t work = out_c * (in_c / groups) * window.kernel_h * window.kernel_w * (size_t)(out_h * out_w);
+    if (work > MOST_WORK) return;
     struct problem problem = {.layer = {.n_inputs = 1, .has_bias = true, .low = -INFINITY, .high = INFINITY}};
     size_t fan_in = in_c / groups * window.kernel_h * window.kernel_w;
     problem.in_shape[0] = sqz_shape4(1, in_c, h, w);
@@ -191,10 +204,11 @@ static const struct sqz_window windows[] = {
     {3, 3, 2, 2, 1, 1, 0, 0, 1, 1}, {3, 3, 1, 1, 2, 2, 2, 2, 2, 2},   {3, 3, 2, 1, 1, 3, 1, 3, 0, 2},
     {5, 5, 1, 1, 1, 1, 2, 2, 2, 2}, {11, 11, 4, 4, 1, 1, 2, 2, 2, 2}, {1, 3, 1, 4, 1, 1, 0, 1, 0, 1},
     {3, 1, 4, 1, 1, 1, 2, 0, 1, 0}, {2, 2, 2, 2, 1, 1, 0, 0, 0, 0},   {7, 7, 2, 2, 1, 1, 3, 3, 3, 3},
+    {5, 5, 1, 1, 1, 1, 4, 0, 1, 3}, {5, 5, 1, 1, 1, 1, 0, 0, 0, 0},
 };
 #define N_WINDOWS (sizeof windows / sizeof *windows)
 
-static const size_t channel_pairs[][2] = {{1, 1},   {3, 64},   {4, 17},  {12, 13}, {13, 12},
+static const size_t channel_pairs[][2] = {{1, 1},   {3, 64},   {4, 17},   {12, 13}, {13, 12},
                                           {16, 16}, {17, 127}, {127, 17}, {32, 48}};
 static const size_t sizes[][2] = {{1, 1}, {2, 13}, {13, 13}, {13, 2}};
 
@@ -213,10 +227,9 @@ END_TEST
 START_TEST(grouped_convolutions_equal_the_reference) {
     const struct sqz_window *window = &windows[_i];
     static const size_t cases[][3] = {/* in, out, groups */
-                                      {2, 4, 2},     {4, 2, 2},     {12, 12, 3},   {26, 34, 2},
-                                      {32, 32, 2},   {48, 96, 3},   {64, 16, 4},   {40, 40, 10},
-                                      {3, 3, 3},     {16, 16, 16},  {17, 17, 17},  {127, 127, 127},
-                                      {17, 34, 17}};
+                                      {2, 4, 2},    {4, 2, 2},       {12, 12, 3},  {26, 34, 2}, {32, 32, 2},
+                                      {48, 96, 3},  {64, 16, 4},     {40, 40, 10}, {3, 3, 3},   {16, 16, 16},
+                                      {17, 17, 17}, {127, 127, 127}, {17, 34, 17}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         try_conv(cases[i][0], cases[i][1], 13, 7, *window, (uint32_t)cases[i][2]);
         try_conv(cases[i][0], cases[i][1], 2, 1, *window, (uint32_t)cases[i][2]);
@@ -231,6 +244,64 @@ START_TEST(special_convolutions_are_taken) {
     assert_taken("conv_pointwise");
     assert_taken("conv_winograd");
     assert_taken("reference");
+}
+END_TEST
+
+/* A convolution and the maximum pooling behind it, in one kernel, against the two of the reference. */
+static void try_conv_pool(size_t in_c, size_t out_c, size_t h, size_t w, struct sqz_window window,
+                          struct sqz_window pool, bool ceil_mode) {
+    uint64_t random = h * 100 + w;
+    uint64_t conv_h =
+        sqz_window_output(h, window.kernel_h, window.stride_h, 1, window.pad_top, window.pad_bottom, false);
+    uint64_t conv_w =
+        sqz_window_output(w, window.kernel_w, window.stride_w, 1, window.pad_left, window.pad_right, false);
+    uint64_t out_h =
+        sqz_window_output(conv_h, pool.kernel_h, pool.stride_h, 1, pool.pad_top, pool.pad_bottom, ceil_mode);
+    uint64_t out_w =
+        sqz_window_output(conv_w, pool.kernel_w, pool.stride_w, 1, pool.pad_left, pool.pad_right, ceil_mode);
+    if (out_h == 0 || out_w == 0) return;
+    struct problem conv = {.layer = {.n_inputs = 1, .has_bias = true, .low = 0, .high = INFINITY}};
+    struct problem pooling = {.layer = {.n_inputs = 1}};
+    size_t fan_in = in_c * window.kernel_h * window.kernel_w;
+    conv.in_shape[0] = sqz_shape4(1, in_c, h, w);
+    conv.layer.params.conv.window = window;
+    conv.layer.params.conv.groups = 1;
+    fill_layer(&conv, SQZ_OP_CONV, sqz_shape4(1, out_c, conv_h, conv_w));
+    conv.in[0] = random_floats(in_c * h * w, 1, &random);
+    conv.kernel = random_floats(out_c * fan_in, 1.7f / sqrtf((float)fan_in), &random);
+    conv.bias = random_floats(out_c, 1, &random);
+    pooling.in_shape[0] = conv.layer.out;
+    pooling.layer.params.pool.window = pool;
+    pooling.layer.params.pool.ceil_mode = ceil_mode;
+    fill_layer(&pooling, SQZ_OP_MAX_POOL, sqz_shape4(1, out_c, out_h, out_w));
+    pooling.in[0] = run_kernel(&sqz_kernel_reference_scalar, &conv);
+    float *wanted = run_kernel(&sqz_kernel_reference_scalar, &pooling);
+    conv.layer.pooled = true;
+    conv.layer.pool = pool;
+    conv.layer.out = pooling.layer.out;
+    conv.layer.out_h = out_h;
+    conv.layer.out_w = out_w;
+    compare_with(&conv, wanted);
+    free_problem(&conv);
+    free_problem(&pooling);
+}
+
+START_TEST(convolutions_with_pooling_equal_the_reference) {
+    static const struct sqz_window convs[] = {
+        {3, 3, 2, 2, 1, 1, 0, 0, 0, 0}, {3, 3, 1, 1, 1, 1, 1, 0, 1, 2}, {11, 11, 4, 4, 1, 1, 2, 2, 2, 2}};
+    static const struct sqz_window pools[] = {{3, 3, 2, 2, 1, 1, 0, 0, 0, 0},
+                                              {2, 2, 2, 2, 1, 1, 0, 0, 0, 0},
+                                              {3, 3, 2, 2, 1, 1, 1, 1, 1, 1},
+                                              {2, 2, 3, 3, 1, 1, 0, 0, 0, 0},
+                                              {8, 1, 1, 1, 1, 1, 4, 0, 4, 0}};
+    for (size_t c = 0; c < 3; c++)
+        for (size_t p = 0; p < 5; p++)
+            for (int ceil_mode = 0; ceil_mode < 2; ceil_mode++) {
+                try_conv_pool(3, 64, 29, 33, convs[c], pools[p], ceil_mode);
+                try_conv_pool(1, 17, 13, 12, convs[c], pools[p], ceil_mode);
+                try_conv_pool(4, 5, 55, 14, convs[c], pools[p], ceil_mode);
+            }
+    assert_taken("conv_image_pool");
 }
 END_TEST
 
@@ -280,9 +351,9 @@ static void try_pool(enum sqz_op op, size_t c, size_t h, size_t w, struct sqz_wi
 }
 
 START_TEST(pooling_equals_the_reference) {
-    static const struct sqz_window pools[] = {
-        {3, 3, 2, 2, 1, 1, 0, 0, 0, 0}, {2, 2, 2, 2, 1, 1, 0, 0, 0, 0}, {3, 3, 2, 2, 1, 1, 1, 1, 1, 1},
-        {2, 3, 1, 2, 1, 1, 0, 1, 1, 0}, {3, 3, 1, 1, 2, 2, 1, 1, 1, 1}, {2, 2, 3, 3, 1, 1, 0, 0, 0, 0}};
+    static const struct sqz_window pools[] = {{3, 3, 2, 2, 1, 1, 0, 0, 0, 0}, {2, 2, 2, 2, 1, 1, 0, 0, 0, 0},
+                                              {3, 3, 2, 2, 1, 1, 1, 1, 1, 1}, {2, 3, 1, 2, 1, 1, 0, 1, 1, 0},
+                                              {3, 3, 1, 1, 2, 2, 1, 1, 1, 1}, {2, 2, 3, 3, 1, 1, 0, 0, 0, 0}};
     static const size_t channels[] = {1, 12, 16, 17, 127};
     for (size_t i = 0; i < 6; i++)
         for (size_t c = 0; c < 5; c++)
@@ -322,8 +393,8 @@ START_TEST(lrn_equals_the_reference) {
 END_TEST
 
 START_TEST(elementwise_equals_the_reference) {
-    static const enum sqz_op ops[] = {SQZ_OP_RELU, SQZ_OP_LEAKY_RELU, SQZ_OP_SIGMOID, SQZ_OP_TANH, SQZ_OP_HARD_SWISH,
-                                      SQZ_OP_CLIP, SQZ_OP_ADD,        SQZ_OP_MUL};
+    static const enum sqz_op ops[] = {SQZ_OP_RELU,       SQZ_OP_LEAKY_RELU, SQZ_OP_SIGMOID, SQZ_OP_TANH,
+                                      SQZ_OP_HARD_SWISH, SQZ_OP_CLIP,       SQZ_OP_ADD,     SQZ_OP_MUL};
     for (size_t i = 0; i < 8; i++) {
         uint64_t random = i;
         struct problem problem = {.layer = {.n_inputs = i < 6 ? 1 : 2}};
@@ -358,6 +429,7 @@ Suite *test_kernels(void) {
     tcase_add_loop_test(tcase, convolutions_equal_the_reference, 0, N_WINDOWS);
     tcase_add_loop_test(tcase, grouped_convolutions_equal_the_reference, 0, N_WINDOWS);
     tcase_add_test(tcase, special_convolutions_are_taken);
+    tcase_add_test(tcase, convolutions_with_pooling_equal_the_reference);
     tcase_add_test(tcase, dense_layers_equal_the_reference);
     tcase_add_test(tcase, pooling_equals_the_reference);
     tcase_add_test(tcase, lrn_equals_the_reference);

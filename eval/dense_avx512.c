@@ -1,0 +1,8 @@
+/* dense_avx512.c - dense layers for AVX-512. */
+#if defined(__x86_64__)
+#include "eval/simd_avx512.h"
+
+#include "eval/dense_template.h"
+
+#include "eval/simd_end.h"
+#endif
