@@ -1,0 +1,239 @@
+/* compensate_uniform.c - uniform levels with compensation, rate-aware rounding and a fitted step. */
+#include <math.h>
+#include <string.h>
+
+#include "lib/compensate_parts.h"
+#include "lib/memory.h"
+#include "lib/parallel.h"
+
+/* Times that rounding is repeated with the prices of the levels it gave: after three they change by under 0.1%. */
+#define DEFAULT_PASSES 3
+
+static enum sqz_status check_options(const struct sqz_uniform_options *options, struct sqz_error *err) {
+    if (!(options->step > 0) || !isfinite(options->step) || options->step > 1e30)
+        return sqz_fail(err, SQZ_ARGUMENT, "the step %g is not a number above 0", options->step);
+    if (!(options->lambda >= 0) || !isfinite(options->lambda))
+        return sqz_fail(err, SQZ_ARGUMENT, "lambda %g is not a number of at least 0", options->lambda);
+    return SQZ_OK;
+}
+
+/* ---- steps ------------------------------------------------------------------- */
+
+static double row_std(const struct sqz_compensator *compensator, size_t row) {
+    const float *w = compensator->weights + row * compensator->n_inputs;
+    double squares = 0;
+    for (size_t i = 0; i < compensator->n_inputs; i++) squares += (double)w[i] * (double)w[i];
+    return sqrt(squares / (double)compensator->n_inputs);
+}
+
+/* The largest magnitude of a row's target and weights. */
+static double row_reach(const struct sqz_compensator *compensator, size_t row) {
+    size_t first = row * compensator->n_inputs;
+    double reach = 0;
+    for (size_t i = first; i < first + compensator->n_inputs; i++)
+        reach = fmax(reach, fmax(fabs((double)compensator->target[i]), fabs((double)compensator->weights[i])));
+    return reach;
+}
+
+/* Part of the range of levels that targets may take at first: compensation moves weights beyond them. */
+#define HEADROOM 0.75
+
+/* One step for each row; equal unless per_channel. */
+static void choose_steps(const struct sqz_compensator *compensator, const struct sqz_uniform_options *options,
+                         float *steps) {
+    size_t rows = compensator->rows;
+    double mean = 0, reach = 0;
+    for (size_t r = 0; r < rows; r++) {
+        mean += sqrt(row_std(compensator, r)) / (double)rows;
+        reach = fmax(reach, row_reach(compensator, r));
+    }
+    for (size_t r = 0; r < rows; r++) {
+        double step = options->step, own = sqrt(row_std(compensator, r));
+        /* A channel of nothing but zeros, or nearly so, has no use for a step of its own. */
+        if (options->per_channel && own > 0.01 * mean) step *= own / mean;
+        double smallest = (options->per_channel ? row_reach(compensator, r) : reach) / (HEADROOM * SQZ_MAX_LEVEL);
+        steps[r] = (float)fmax(fmax(step, smallest), 1e-30);
+    }
+}
+
+/* ---- refit ------------------------------------------------------------------- */
+
+struct refit_job {
+    const struct sqz_compensator *compensator;
+    const int16_t *levels;
+    const float *steps;
+    double *above, *below; /* [jobs][SQZ_ROW_CHUNK] numerators and denominators of each row */
+};
+
+/*
+ * The best factor s for a row's values v minimises (w - s v) A (w - s v)^T: with d = w - v it is
+ * 1 + v A d / v A v. Both come from v alone when the visit is called with the target minus v.
+ */
+static void refit_chunk(void *context, size_t index, const struct row_chunk *chunk, const double *d, double *g) {
+    (void)d;
+    struct refit_job *job = context;
+    const struct compensate_block *block = chunk->block;
+    size_t n = block->n;
+    for (size_t r = 0; r < chunk->n; r++) {
+        size_t row = chunk->begin + r;
+        const int16_t *levels = job->levels + row * job->compensator->n_inputs + block->begin;
+        double along = 0, power = 0;
+        for (size_t j = 0; j < n; j++) {
+            if (levels[j] == 0) continue;
+            double v = (double)sqz_grid_value(&(struct level_grid){.steps = job->steps}, row, levels[j]);
+            along += v * g[r * n + j];
+            const double *own = block->own + j * n;
+            double sum = block->damping * v;
+            for (size_t k = 0; k < n; k++) sum += own[k] * (double)levels[k] * (double)job->steps[row];
+            power += v * sum;
+        }
+        job->above[index * SQZ_ROW_CHUNK + r] = along;
+        job->below[index * SQZ_ROW_CHUNK + r] = power;
+    }
+}
+
+static void fill_values(const struct sqz_compensator *compensator, const int16_t *levels, const float *steps,
+                        float *values) {
+    for (size_t row = 0; row < compensator->rows; row++)
+        for (size_t i = 0; i < compensator->n_inputs; i++) {
+            size_t at = row * compensator->n_inputs + i;
+            values[at] = (float)levels[at] * steps[row];
+        }
+}
+
+/* Change of a step beyond which the fit is not trusted: a layer of few levels that all rest on a handful of weights. */
+#define MAX_REFIT 0.2
+
+static float refit_factor(double above, double below) {
+    double change = below > 0 ? above / below : 0;
+    return (float)(1 + fmin(fmax(change, -MAX_REFIT), MAX_REFIT));
+}
+
+/* Fit the steps to the levels, for the smallest error. `values` is used as working memory. */
+static enum sqz_status refit_steps(const struct sqz_compensator *compensator, bool per_channel, const int16_t *levels,
+                                   float *steps, float *values, struct sqz_error *err) {
+    size_t n = sqz_row_chunks(compensator);
+    double *sums = sqz_alloc0(n * SQZ_ROW_CHUNK, 2 * sizeof *sums);
+    double *rows = sqz_alloc0(compensator->rows, 2 * sizeof *rows);
+    enum sqz_status status = sums && rows ? SQZ_OK : sqz_compensate_no_memory(err);
+    if (status == SQZ_OK) {
+        struct refit_job job = {compensator, levels, steps, sums, sums + n * SQZ_ROW_CHUNK};
+        fill_values(compensator, levels, steps, values);
+        status = sqz_compensate_residuals(compensator, values, refit_chunk, &job, err);
+        double above = 0, below = 0;
+        for (size_t i = 0; i < n; i++) {
+            struct row_chunk chunk = sqz_row_chunk(compensator, i);
+            for (size_t r = 0; r < chunk.n; r++) {
+                rows[2 * (chunk.begin + r)] += job.above[i * SQZ_ROW_CHUNK + r];
+                rows[2 * (chunk.begin + r) + 1] += job.below[i * SQZ_ROW_CHUNK + r];
+                above += job.above[i * SQZ_ROW_CHUNK + r];
+                below += job.below[i * SQZ_ROW_CHUNK + r];
+            }
+        }
+        for (size_t row = 0; status == SQZ_OK && row < compensator->rows; row++)
+            steps[row] *= per_channel ? refit_factor(rows[2 * row], rows[2 * row + 1]) : refit_factor(above, below);
+    }
+    sqz_free(sums);
+    sqz_free(rows);
+    return status;
+}
+
+/* ---- rounding ---------------------------------------------------------------- */
+
+/* Mean magnitude of the levels that plain rounding of the target would give. */
+static double mean_magnitude(const struct sqz_compensator *compensator, const float *steps) {
+    size_t count = compensator->rows * compensator->n_inputs;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += floor(fabs((double)compensator->target[i]) / (double)steps[i / compensator->n_inputs] + 0.5);
+    return sum / (double)count;
+}
+
+static enum sqz_status round_levels(const struct sqz_compensator *compensator,
+                                    const struct sqz_uniform_options *options, const float *steps, double lambda,
+                                    int16_t *levels, struct sqz_error *err) {
+    size_t count = compensator->rows * compensator->n_inputs;
+    struct sqz_rate_model rate;
+    struct level_grid grid = {.steps = steps, .free_rate = lambda == 0, .lambda = lambda, .rate = &rate};
+    sqz_rate_model_geometric(&rate, mean_magnitude(compensator, steps));
+    uint32_t passes = lambda == 0 ? 1 : options->passes > 0 ? options->passes : DEFAULT_PASSES;
+    uint32_t sweeps = options->sweeps > 0 ? options->sweeps : SQZ_DEFAULT_SWEEPS;
+    bool sweep = !options->no_sweeps && sqz_sweeps_affordable(compensator);
+    for (uint32_t pass = 0; pass < passes; pass++) {
+        SQZ_TRY(sqz_compensate_round(compensator, &grid, levels, err));
+        sqz_rate_model_fit(&rate, levels, count);
+    }
+    return sweep ? sqz_compensate_sweep(compensator, &grid, sweeps, levels, err) : SQZ_OK;
+}
+
+/* W to the nearest level, without compensation. */
+static void plain_values(const struct sqz_compensator *compensator, const float *steps, float *values) {
+    size_t count = compensator->rows * compensator->n_inputs;
+    for (size_t i = 0; i < count; i++) {
+        float step = steps[i / compensator->n_inputs];
+        values[i] = step * (float)nearbyint((double)compensator->weights[i] / (double)step);
+    }
+}
+
+static enum sqz_status pack_levels(const struct sqz_compensator *compensator, bool per_channel, const float *steps,
+                                   int16_t *levels, struct sqz_packed **out, struct sqz_error *err) {
+    struct sqz_packed *packed = sqz_alloc0(1, sizeof *packed);
+    if (packed) {
+        packed->kind = SQZ_LEVELS_UNIFORM;
+        packed->n_levels = compensator->rows * compensator->n_inputs;
+        packed->n_steps = per_channel ? (uint32_t)compensator->rows : 1;
+        packed->steps = sqz_alloc(packed->n_steps, sizeof *packed->steps);
+    }
+    if (!packed || !packed->steps) {
+        sqz_packed_free(packed);
+        sqz_free(levels);
+        return sqz_compensate_no_memory(err);
+    }
+    memcpy(packed->steps, steps, packed->n_steps * sizeof *steps);
+    packed->levels = levels;
+    *out = packed;
+    return SQZ_OK;
+}
+
+/* steps[rows] and plain[count] are working memory. */
+static enum sqz_status compensate(const struct sqz_compensator *compensator, const struct sqz_uniform_options *options,
+                                  float *steps, float *plain, struct sqz_compensated *out, struct sqz_error *err) {
+    size_t count = compensator->rows * compensator->n_inputs;
+    bool per_channel = options->per_channel && compensator->rows > 1;
+    choose_steps(compensator, options, steps);
+    plain_values(compensator, steps, plain);
+    double mean = 0;
+    for (size_t r = 0; r < compensator->rows; r++) mean += (double)steps[r] / (double)compensator->rows;
+    double lambda = options->lambda * mean * mean * compensator->sensitivity;
+    int16_t *levels = sqz_alloc(count, sizeof *levels);
+    if (!levels) return sqz_compensate_no_memory(err);
+    enum sqz_status status = round_levels(compensator, options, steps, lambda, levels, err);
+    if (status == SQZ_OK && !options->keep_step)
+        status = refit_steps(compensator, per_channel, levels, steps, out->weights, err);
+    if (status != SQZ_OK) {
+        sqz_free(levels);
+        return status;
+    }
+    SQZ_TRY(pack_levels(compensator, per_channel, steps, levels, &out->packed, err));
+    sqz_packed_unpack(out->packed, compensator->rows, out->weights);
+    out->stats.nbits = sqz_rate_entropy_nbits(levels, count);
+    out->stats.step = mean;
+    out->stats.lambda = lambda;
+    return sqz_compensate_conclude(compensator, plain, out, err);
+}
+
+enum sqz_status sqz_compensate_uniform(const struct sqz_compensator *compensator,
+                                       const struct sqz_uniform_options *options, struct sqz_compensated *out,
+                                       struct sqz_error *err) {
+    *out = (struct sqz_compensated){0};
+    SQZ_TRY(check_options(options, err));
+    size_t count = compensator->rows * compensator->n_inputs;
+    float *steps = sqz_alloc(compensator->rows, sizeof *steps), *plain = sqz_alloc(count, sizeof *plain);
+    out->weights = sqz_alloc(count, sizeof *out->weights);
+    enum sqz_status status = steps && plain && out->weights ? compensate(compensator, options, steps, plain, out, err)
+                                                            : sqz_compensate_no_memory(err);
+    sqz_free(steps);
+    sqz_free(plain);
+    if (status != SQZ_OK) sqz_compensated_free(out);
+    return status;
+}
