@@ -13,7 +13,9 @@
     X(run, "classify images, or run a tensor through a model")                                                         \
     X(eval, "measure accuracy, size and speed on labelled images")                                                     \
     X(export, "write a model for other runtimes")                                                                      \
-    X(compare, "tabulate size and accuracy of several models")
+    X(compare, "tabulate size and accuracy of several models")                                                         \
+    X(compress, "find the best small file of a net, without training")                                                 \
+    X(sensitivity, "measure what each layer costs the net when it is made coarser")
 
 /* argv[0] is the command's own name; the value is the exit code (cmd/options.h). */
 #define X(name, summary) int cmd_##name(int argc, char **argv);

@@ -28,7 +28,7 @@ static void print_commands(void) {
     printf("Usage: sqz COMMAND [OPTION]... (or sqz-COMMAND [OPTION]...)\n"
            "Make trained convolutional classifiers small, and measure what that costs.\n\nCommands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-11s %s\n", commands[i].name, commands[i].summary);
     printf("\nsqz COMMAND --help explains one of them. A model may be of any format that sqz-import\n"
            "reads; - stands for standard input or output.\n");
 }

@@ -6,8 +6,8 @@
 
 #include "lib/memory.h"
 
-/* Settings tried on a smooth curve: with a range of 2^8, steps of 4%, finer than any effect of a single layer. */
-#define GRID 145
+/* Settings tried on a smooth curve: steps of 0.3%, which change a file of which one layer has half the bytes by 0.05%. */
+#define GRID 1501
 
 /* Divergences below this are rounding errors of float32 logits. */
 #define SMALLEST_KL 1e-9
@@ -177,7 +177,7 @@ static struct sqz_allocation choose(const struct table *tables, size_t n, double
 }
 
 /* From far below one nat for the whole net to far above one nat for a bit. */
-#define LAMBDA_LOW 1e-18
+#define LAMBDA_LOW SQZ_ALLOCATION_FREE
 #define LAMBDA_HIGH 1e6
 
 /* Halvings of the logarithm of that range, until neighbours differ by less than 1e-6 of their value. */

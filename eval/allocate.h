@@ -35,6 +35,9 @@ struct sqz_choice {
     double kl;
 };
 
+/* A lambda at or below this means that bits cost nothing: every layer has its finest point. */
+#define SQZ_ALLOCATION_FREE 1e-18
+
 struct sqz_allocation {
     double nbits;  /* sum over the layers */
     double kl;     /* the same; see sqz_allocate() */
