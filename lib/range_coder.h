@@ -2,6 +2,7 @@
 #ifndef SQZ_LIB_RANGE_CODER_H
 #define SQZ_LIB_RANGE_CODER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -65,12 +66,14 @@ static inline uint32_t sqz_range_decoder_word(struct sqz_range_decoder *decoder)
     return word;
 }
 
-static inline void sqz_range_decoder_start(struct sqz_range_decoder *decoder, const uint8_t *data, size_t nbytes) {
+/* False when the bytes begin with a number outside the interval, which no encoder writes; then decoding is void. */
+static inline bool sqz_range_decoder_start(struct sqz_range_decoder *decoder, const uint8_t *data, size_t nbytes) {
     decoder->next = data;
     decoder->end = data + nbytes;
     decoder->range = SQZ_RANGE_START;
     decoder->code = (uint64_t)sqz_range_decoder_word(decoder) << 32;
-    decoder->code = (decoder->code | sqz_range_decoder_word(decoder)) & SQZ_RANGE_START;
+    decoder->code |= sqz_range_decoder_word(decoder);
+    return decoder->code < SQZ_RANGE_START;
 }
 
 static inline unsigned sqz_range_decode(struct sqz_range_decoder *decoder, uint32_t p_one) {

@@ -441,6 +441,7 @@ enum sqz_status sqz_range_decode_rows(const struct sqz_range_params *params, con
                                       struct sqz_error *err) {
     size_t count = geometry->n_rows * geometry->n_channels * geometry->n_positions;
     if (is_all_zero(params)) {
+        if (nbytes) return sqz_fail(err, SQZ_MALFORMED, "weight %s: a lane of zeros has bytes", name);
         memset(levels, 0, count * sizeof *levels);
         return SQZ_OK;
     }
@@ -448,10 +449,12 @@ enum sqz_status sqz_range_decode_rows(const struct sqz_range_params *params, con
     enum sqz_status status = lane_start(&lane, params, geometry, err);
     if (status == SQZ_OK) {
         struct bit_coder coder = {.encoder = NULL};
-        sqz_range_decoder_start(&coder.decoder, data, nbytes);
-        for (size_t i = 0; i < geometry->n_rows; i++)
+        bool started = sqz_range_decoder_start(&coder.decoder, data, nbytes);
+        for (size_t i = 0; started && i < geometry->n_rows; i++)
             code_row(&lane, &coder, true, geometry, levels + i * geometry->row_stride);
-        if (coder.decoder.next < coder.decoder.end)
+        if (!started)
+            status = sqz_fail(err, SQZ_MALFORMED, "weight %s: a lane begins with a number out of range", name);
+        else if (coder.decoder.next < coder.decoder.end)
             status = sqz_fail(err, SQZ_MALFORMED, "weight %s: bytes are left over behind the levels of a lane", name);
         else if (!within(params, levels, count))
             status = sqz_fail(err, SQZ_MALFORMED, "weight %s: a level lies outside the bounds of the tensor", name);

@@ -23,7 +23,7 @@ void sqz_side_reader_start(struct sqz_side_coder *side, struct sqz_range_decoder
     side->encoder = NULL;
     side->decoder = decoder;
     start(side);
-    sqz_range_decoder_start(decoder, data, nbytes);
+    side->failed = !sqz_range_decoder_start(decoder, data, nbytes);
 }
 
 static unsigned code_bit(struct sqz_side_coder *side, struct sqz_adaptive_bit *model, unsigned bit) {

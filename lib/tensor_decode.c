@@ -179,6 +179,10 @@ static enum sqz_status decode_bitmap(struct group *group, struct sqz_error *err)
         if (!sqz_bitmap_count(group->positions[k], width, group->counts[k], &group->n_values[k]))
             return sqz_fail(err, SQZ_MALFORMED, "weight %s: the bitmap of lane %zu is longer than the lane",
                             decoder->name, group->lanes[k]);
+    for (size_t k = 0; k < group->n_lanes; k++)
+        if (group->n_values[k] && decoder->form.n_values == 0)
+            return sqz_fail(err, SQZ_MALFORMED, "weight %s: lane %zu has weights but there are no values",
+                            decoder->name, group->lanes[k]);
     SQZ_TRY(decode_values(group, err));
     for (size_t k = 0; k < group->n_lanes; k++)
         sqz_bitmap_place(group->positions[k], width, group->values[k], group->symbols[k], group->counts[k]);

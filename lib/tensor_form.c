@@ -253,7 +253,8 @@ enum sqz_status sqz_form_read(struct sqz_tensor_form *form, struct sqz_reader *i
     struct sqz_side_coder side;
     sqz_side_reader_start(&side, &decoder, bytes, (size_t)nbytes);
     SQZ_TRY(code_form(&side, form, bytes, err));
-    if (side.failed) return sqz_fail(err, SQZ_MALFORMED, "weight %s: the side information is not valid", name);
+    if (side.failed || decoder.next < decoder.end)
+        return sqz_fail(err, SQZ_MALFORMED, "weight %s: the side information is not valid", name);
     if (form->codebook_nbits > 8 * nbytes) form->codebook_nbits = 8 * (size_t)nbytes;
     return check_lanes(form, sqz_reader_left(in), name, err);
 }
