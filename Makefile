@@ -18,11 +18,13 @@ Q := $(if $(filter 1,$(V)),,@)
 
 LIB_BASE := lib/status.c lib/memory.c lib/bytes.c lib/half.c lib/parallel.c lib/files.c lib/shape.c lib/sha256.c
 LIB_MODEL := lib/model.c lib/image_record.c lib/infer.c lib/packed.c lib/codebook.c lib/layers.c lib/graph_code.c
-LIB_COMPRESS := lib/prune.c lib/quantize.c lib/kernel_list.c lib/select.c lib/sorted.c lib/random.c lib/kmeans.c lib/monge.c lib/kmeans_cells.c lib/kmeans_optimal.c
+LIB_COMPRESS := lib/prune.c lib/quantize.c lib/kernel_list.c lib/select.c lib/sorted.c lib/random.c lib/kmeans.c lib/kmeans_entropy.c lib/monge.c lib/kmeans_cells.c lib/kmeans_optimal.c
 LIB_CODE := lib/huffman.c lib/huffman_decode.c lib/gaps.c lib/layout.c lib/range_coder.c lib/side_code.c lib/tensor_form.c \
-            lib/tensor_plan.c lib/tensor_encode.c lib/tensor_decode.c lib/container_file.c lib/container_write.c lib/container_read.c \
+            lib/tensor_plan.c lib/range_tensor.c lib/range_section.c lib/tensor_encode.c lib/tensor_decode.c lib/container_file.c lib/container_write.c lib/container_read.c \
             lib/container_ledger.c
-LIB := $(LIB_BASE) $(LIB_MODEL) $(LIB_COMPRESS) $(LIB_CODE)
+LIB_CALIB := lib/linalg.c lib/moments.c lib/rate_model.c lib/compensate.c lib/compensate_round.c lib/compensate_error.c \
+             lib/compensate_uniform.c lib/compensate_codebook.c lib/compensate_codebook_fit.c lib/compensate_prune.c lib/model_clone.c
+LIB := $(LIB_BASE) $(LIB_MODEL) $(LIB_COMPRESS) $(LIB_CODE) $(LIB_CALIB)
 
 FORMATS_TABLE := formats/formats.c
 FORMATS_PYTORCH := formats/pickle.c formats/pickle_stack.c formats/pickle_scalar.c formats/pickle_object.c formats/pickle_value.c \
@@ -39,29 +41,31 @@ FORMATS_HAN := formats/caffe_text.c formats/caffe_graph.c formats/han_net.c
 FORMATS_HDF5 := formats/hdf5_file.c formats/hdf5_write.c formats/hdf5_parts.c
 FORMATS := $(FORMATS_TABLE) $(FORMATS_PYTORCH) $(FORMATS_ONNX) $(FORMATS_NCNN) $(FORMATS_HAN) $(FORMATS_HDF5)
 
-EVAL_ENGINE := eval/isa.c eval/kernels.c eval/conv_layout.c eval/plan.c eval/plan_fuse.c eval/plan_memory.c eval/relayout.c eval/session.c eval/reference.c eval/elementwise.c eval/conv_depthwise_avx2.c eval/conv_depthwise_avx512.c eval/conv_gemm_avx2.c eval/conv_gemm_avx512.c eval/conv_winograd_avx2.c eval/conv_winograd_avx512.c eval/gemm_avx2.c eval/gemm_avx512.c eval/lrn_avx2.c eval/lrn_avx512.c eval/pool_avx2.c eval/pool_avx512.c
+EVAL_ENGINE := eval/isa.c eval/kernels.c eval/conv_layout.c eval/plan.c eval/plan_fuse.c eval/plan_memory.c eval/relayout.c eval/session.c eval/reference.c eval/elementwise.c eval/conv_depthwise_avx2.c eval/conv_depthwise_avx512.c eval/conv_pointwise_avx2.c eval/conv_pointwise_avx512.c eval/conv_window_avx2.c eval/conv_window_avx512.c eval/dense_avx2.c eval/dense_avx512.c eval/conv_winograd_avx2.c eval/conv_winograd_avx512.c eval/gemm_avx2.c eval/gemm_avx512.c eval/lrn_avx2.c eval/lrn_avx512.c eval/pool_avx2.c eval/pool_avx512.c
 EVAL_IMAGES := eval/image.c eval/image_jpeg.c eval/image_png.c eval/image_pnm.c eval/exif.c eval/resize.c eval/preprocess.c eval/dataset.c eval/dataset_folder.c eval/dataset_list.c eval/idx.c eval/cifar.c
 EVAL_REPORT := eval/metrics.c eval/evaluate.c eval/npy.c
-EVAL_SEARCH := eval/image_digest.c eval/allocate.c
-EVAL := $(EVAL_ENGINE) $(EVAL_IMAGES) $(EVAL_REPORT) $(EVAL_SEARCH)
+EVAL_SEARCH := eval/image_digest.c eval/allocate.c eval/probe.c eval/classic.c eval/sweep_cache.c eval/sensitivity.c eval/compress.c eval/compress_holdout.c eval/compress_search.c
+EVAL_CALIB := eval/model_part.c eval/columns.c eval/calibrate.c eval/collector.c eval/sequential.c
+EVAL := $(EVAL_ENGINE) $(EVAL_IMAGES) $(EVAL_REPORT) $(EVAL_SEARCH) $(EVAL_CALIB)
 
 CMD := cmd/main.c cmd/options.c cmd/help.c cmd/progress.c cmd/report.c cmd/model_io.c cmd/model_facts.c cmd/subject.c \
-       cmd/preprocess_options.c cmd/class_names.c cmd/rules_text.c cmd/restore.c cmd/eval_report.c cmd/calibration_notice.c \
+       cmd/preprocess_options.c cmd/class_names.c cmd/rules_text.c cmd/restore.c cmd/eval_report.c cmd/calibration_notice.c cmd/calibrated.c \
        cmd/cmd_import.c cmd/cmd_info.c cmd/cmd_prune.c cmd/cmd_quantize.c cmd/cmd_encode.c cmd/cmd_decode.c \
-       cmd/cmd_run.c cmd/cmd_eval.c cmd/cmd_export.c cmd/cmd_compare.c
+       cmd/cmd_run.c cmd/cmd_eval.c cmd/cmd_export.c cmd/cmd_compare.c \
+       cmd/search_options.c cmd/cmd_compress.c cmd/cmd_sensitivity.c
 
 # Protobuf messages, generated into the build folder: formats/NAME.proto.
 PROTOS := formats/onnx.proto
 
 # Unit tests: tests/unit/NAME.c each define `Suite *NAME(void)`; listed in tests/unit/suites.h as well.
-UNIT := tests/unit/main.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_base.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/test_kernels.c tests/unit/test_engine.c
+UNIT := tests/unit/main.c tests/unit/test_linalg.c tests/unit/test_moments.c tests/unit/test_compensate.c tests/unit/test_calibrate.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_range.c tests/unit/test_base.c tests/unit/test_packed.c tests/unit/test_prune.c tests/unit/test_kmeans.c tests/unit/test_kmeans_entropy.c tests/unit/test_quantize.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/test_image_record.c tests/unit/test_allocate.c tests/unit/test_compress.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/test_kernels.c tests/unit/session_tools.c tests/unit/test_engine.c tests/unit/test_session.c
 
 # Commands that `sqz` answers to; each is installed as a link sqz-NAME.
-COMMANDS := import info prune quantize encode decode run eval export compare
+COMMANDS := import info prune quantize encode decode run eval export compare compress sensitivity
 
 # ---- tools and flags ---------------------------------------------------
 
-PKGS := zlib hdf5 libprotobuf-c libjpeg libpng jansson libzip
+PKGS := zlib hdf5 libprotobuf-c libjpeg libpng jansson libzip openblas lapacke
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 CHECK_CFLAGS = $(shell pkg-config --cflags check)
@@ -70,7 +74,7 @@ CHECK_LIBS = $(shell pkg-config --libs check)
 DEPS := gcc make pkg-config zlib1g-dev libhdf5-dev protobuf-c-compiler libprotobuf-c-dev libjpeg-dev libpng-dev \
         libjansson-dev libzip-dev libopenblas-dev liblapacke-dev
 DEPS_TEST := check dataset-fashion-mnist
-DEPS_FUZZ := clang libclang-rt-14-dev
+DEPS_FUZZ := clang libclang-rt-14-dev libomp-14-dev
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wpointer-arith -Wvla -Wwrite-strings
 # No contraction of a*b+c: results must not depend on what the compiler fuses.
@@ -84,6 +88,10 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 obj = $(patsubst %.c,build/$(1)/%.o,$(2))
 PRODUCT := $(LIB) $(FORMATS) $(EVAL)
 
+CC_release = $(CC)
+CC_asan = $(CC)
+CC_fuzz = clang
+
 # mode_rules MODE,EXTRA FLAGS
 define mode_rules
 build/$(1)/libsqz.a: $(call obj,$(1),$(PRODUCT)) $(patsubst %.proto,build/$(1)/%.pb-c.o,$(PROTOS))
@@ -92,21 +100,21 @@ build/$(1)/libsqz.a: $(call obj,$(1),$(PRODUCT)) $(patsubst %.proto,build/$(1)/%
 
 build/$(1)/sqz: $(call obj,$(1),$(CMD)) build/$(1)/libsqz.a
 	@echo "  LD    $$@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
+	$(Q)$$(CC_$(1)) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
 	$(Q)for c in $(COMMANDS); do ln -sf sqz build/$(1)/sqz-$$$$c; done
 
 build/$(1)/unit: $(call obj,$(1),$(UNIT)) build/$(1)/libsqz.a
 	@echo "  LD    $$@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $$(CHECK_LIBS) $(LIBS)
+	$(Q)$$(CC_$(1)) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $$(CHECK_LIBS) $(LIBS)
 
-build/$(1)/bench-%: build/$(1)/tests/bench/bench_%.o build/$(1)/libsqz.a
+build/$(1)/bench-%: build/$(1)/tests/bench/bench_%.o build/$(1)/tests/unit/random_nets.o build/$(1)/libsqz.a
 	@echo "  LD    $$@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
+	$(Q)$$(CC_$(1)) $(CFLAGS) $(LDFLAGS) $(2) -o $$@ $$^ $(LIBS)
 
 build/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
 	@echo "  CC    $$<"
-	$(Q)$(CC) $(SQZ_CFLAGS) $(WARN) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
+	$(Q)$$(CC_$(1)) $(SQZ_CFLAGS) $(WARN) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
 
 build/$(1)/%.pb-c.c build/$(1)/%.pb-c.h: %.proto
 	@mkdir -p $$(@D)
@@ -114,7 +122,7 @@ build/$(1)/%.pb-c.c build/$(1)/%.pb-c.h: %.proto
 	$(Q)protoc-c --c_out=build/$(1) $$<
 
 build/$(1)/%.pb-c.o: build/$(1)/%.pb-c.c
-	$(Q)$(CC) $(SQZ_CFLAGS) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
+	$(Q)$$(CC_$(1)) $(SQZ_CFLAGS) -Ibuild/$(1) $(CFLAGS) $(2) -c -o $$@ $$<
 
 $(call obj,$(1),$(FORMATS_ONNX) $(UNIT)): | $(patsubst %.proto,build/$(1)/%.pb-c.h,$(PROTOS))
 
@@ -131,6 +139,7 @@ all: build/$(MODE)/sqz ## build the commands (the default)
 
 $(eval $(call mode_rules,release,))
 $(eval $(call mode_rules,asan,$(SANITIZE)))
+$(eval $(call mode_rules,fuzz,-fsanitize=fuzzer-no-link $(SANITIZE)))
 
 deps: ## install what the build needs (Debian, as root)
 	apt-get install -y --no-install-recommends $(DEPS)
@@ -150,22 +159,21 @@ check: build/$(MODE)/sqz build/$(MODE)/unit ## run the unit and command tests
 check-asan: build/asan/sqz build/asan/unit ## the same under AddressSanitizer and UBSan
 	$(Q)SQZ_BIN="$(CURDIR)/build/asan" build/asan/unit
 
-bench: build/release/bench-kernels ## measure kernels, inference and decoding
+bench: build/release/bench-kernels build/release/bench-coder ## measure kernels, inference and decoding
 	$(Q)build/release/bench-kernels
+	$(Q)build/release/bench-coder
 
 # Seconds that `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 30
 FUZZERS := fuzz_model fuzz_sqz fuzz_image
 
-build/fuzz/%: tests/fuzz/%.c $(PRODUCT) $(patsubst %.proto,build/release/%.pb-c.h,$(PROTOS))
-	@mkdir -p $(@D)
-	@echo "  FUZZ  $@"
-	$(Q)clang $(filter-out -MMD -MP,$(SQZ_CFLAGS)) -Ibuild/release -O1 -g -w -fsanitize=fuzzer,address,undefined \
-		-o $@ $< $(PRODUCT) $(patsubst %.proto,build/release/%.pb-c.c,$(PROTOS)) $(LIBS)
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libsqz.a
+	@echo "  LD    $@"
+	$(Q)$(CC_fuzz) $(CFLAGS) -fsanitize=fuzzer $(SANITIZE) -o $@ $^ $(LIBS)
 
 fuzz: $(FUZZERS:%=build/fuzz/%) ## fuzz the readers for FUZZ_SECONDS each (needs clang: make deps-fuzz)
 	$(Q)for f in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$f && \
-		build/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 \
+		build/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -artifact_prefix=build/fuzz/ -print_final_stats=1 \
 		build/fuzz/corpus/$$f || exit 1; done
 
 samples: build/release/classify ## build the example programs

@@ -6,6 +6,11 @@
     X(test_archs) \
     X(test_pytorch_shared) \
     X(test_base) \
+    X(test_packed) \
+    X(test_prune) \
+    X(test_kmeans) \
+    X(test_kmeans_entropy) \
+    X(test_quantize) \
     X(test_caffe_text) \
     X(test_han) \
     X(test_ncnn) \
@@ -15,6 +20,7 @@
     X(test_gaps) \
     X(test_tensor_code) \
     X(test_container) \
+    X(test_range) \
     X(test_model) \
     X(test_image) \
     X(test_image_damage) \
@@ -23,6 +29,9 @@
     X(test_dataset_raw) \
     X(test_metrics) \
     X(test_sha256) \
+    X(test_image_record) \
+    X(test_allocate) \
+    X(test_compress) \
     X(test_hdf5) \
     X(test_npy) \
     X(test_options) \
@@ -34,4 +43,9 @@
     X(test_onnx_write) \
     X(test_onnx_logits) \
     X(test_kernels) \
-    X(test_engine)
+    X(test_engine) \
+    X(test_session) \
+    X(test_linalg) \
+    X(test_moments) \
+    X(test_compensate) \
+    X(test_calibrate)
