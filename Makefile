@@ -58,7 +58,7 @@ CMD := cmd/main.c cmd/options.c cmd/help.c cmd/progress.c cmd/report.c cmd/model
 PROTOS := formats/onnx.proto
 
 # Unit tests: tests/unit/NAME.c each define `Suite *NAME(void)`; listed in tests/unit/suites.h as well.
-UNIT := tests/unit/main.c tests/unit/test_linalg.c tests/unit/test_moments.c tests/unit/test_compensate.c tests/unit/test_calibrate.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_range.c tests/unit/test_base.c tests/unit/test_packed.c tests/unit/test_prune.c tests/unit/test_kmeans.c tests/unit/test_kmeans_entropy.c tests/unit/test_quantize.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/test_image_record.c tests/unit/test_allocate.c tests/unit/test_compress.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/test_kernels.c tests/unit/session_tools.c tests/unit/test_engine.c tests/unit/test_session.c
+UNIT := tests/unit/main.c tests/unit/test_linalg.c tests/unit/test_moments.c tests/unit/test_compensate.c tests/unit/test_compensate_methods.c tests/unit/made_layer.c tests/unit/test_calibrate.c tests/unit/calibration_samples.c tests/unit/test_sequential.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_range.c tests/unit/test_base.c tests/unit/test_packed.c tests/unit/test_prune.c tests/unit/test_kmeans.c tests/unit/test_kmeans_entropy.c tests/unit/test_quantize.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/test_image_record.c tests/unit/test_allocate.c tests/unit/test_compress.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/test_kernels.c tests/unit/session_tools.c tests/unit/test_engine.c tests/unit/test_session.c
 
 # Commands that `sqz` answers to; each is installed as a link sqz-NAME.
 COMMANDS := import info prune quantize encode decode run eval export compare compress sensitivity
@@ -72,7 +72,7 @@ CHECK_CFLAGS = $(shell pkg-config --cflags check)
 CHECK_LIBS = $(shell pkg-config --libs check)
 
 DEPS := gcc make pkg-config zlib1g-dev libhdf5-dev protobuf-c-compiler libprotobuf-c-dev libjpeg-dev libpng-dev \
-        libjansson-dev libzip-dev libopenblas-dev liblapacke-dev
+        libjansson-dev libzip-dev libopenblas-serial-dev liblapacke-dev
 DEPS_TEST := check dataset-fashion-mnist
 DEPS_FUZZ := clang libclang-rt-14-dev libomp-14-dev
 
@@ -152,6 +152,9 @@ deps-fuzz: deps ## install what the fuzzers need as well
 
 demo: build/release/sqz ## run both sample nets through the whole pipeline and print one table
 	$(Q)PATH="$(CURDIR)/build/release:$$PATH" samples/demo.sh
+
+# OpenBLAS is called from one thread; where its threaded build is installed, its own pool stays out of forked tests.
+check check-asan: export OPENBLAS_NUM_THREADS = 1
 
 check: build/$(MODE)/sqz build/$(MODE)/unit ## run the unit and command tests
 	$(Q)SQZ_BIN="$(CURDIR)/build/$(MODE)" build/$(MODE)/unit

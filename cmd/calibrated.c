@@ -31,9 +31,8 @@ static bool show_layer(void *context, size_t done, size_t total, const struct sq
 }
 
 /* The images, drawn and prepared; errors name the folder. */
-static enum sqz_status load_images(struct run *run, const struct cmd_calibrated *options,
-                                   const struct sqz_input *input, struct sqz_calibration **out,
-                                   struct sqz_error *err) {
+static enum sqz_status load_images(struct run *run, const struct cmd_calibrated *options, const struct sqz_input *input,
+                                   struct sqz_calibration **out, struct sqz_error *err) {
     const struct sqz_dataset_options dataset_options = {.apply_exif = options->exif};
     struct sqz_dataset *dataset;
     enum sqz_status status = sqz_dataset_open(options->folder, &dataset_options, &dataset, err);
@@ -112,8 +111,9 @@ int cmd_calibrated_run(const struct cmd_common *common, const struct cmd_calibra
     enum sqz_status status = load_images(&run, options, &input->model->input, &calibration, &err);
     if (status == SQZ_OK) {
         *results = sqz_alloc(input->model->n_weights + 1, sizeof **results);
-        status = *results ? compress(&run, options, settings, title, input->model, calibration, *results, n_results, &err)
-                          : sqz_fail(&err, SQZ_OUT_OF_MEMORY, "not enough memory");
+        status = *results
+                     ? compress(&run, options, settings, title, input->model, calibration, *results, n_results, &err)
+                     : sqz_fail(&err, SQZ_OUT_OF_MEMORY, "not enough memory");
     }
     sqz_calibration_free(calibration);
     if (status != SQZ_OK) {
@@ -166,16 +166,16 @@ json_t *cmd_calibrated_json(const struct sqz_model *model, const struct sqz_laye
     json_t *layers = json_array();
     for (size_t i = 0; i < n; i++) {
         const struct sqz_compensate_stats *stats = &results[i].stats;
-        json_array_append_new(
-            layers,
-            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:I}", "layer",
-                      cmd_json_text(sqz_model_layer_name(model, results[i].weight)), "weights",
-                      (json_int_t)stats->count, "nonzero", (json_int_t)stats->nonzero, "inputs",
-                      (json_int_t)results[i].n_inputs, "blocks", (json_int_t)results[i].n_blocks, "positions",
-                      (json_int_t)results[i].n_positions, "reached", results[i].reached, "entropy_nbits",
-                      cmd_json_real(stats->nbits), "relative_error", cmd_json_real(relative(stats->error, stats)),
-                      "plain_relative_error", cmd_json_real(relative(stats->plain_error, stats)), "damping",
-                      cmd_json_real(results[i].damping), "dead_inputs", (json_int_t)stats->n_dead));
+        json_array_append_new(layers,
+                              json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:I}", "layer",
+                                        cmd_json_text(sqz_model_layer_name(model, results[i].weight)), "weights",
+                                        (json_int_t)stats->count, "nonzero", (json_int_t)stats->nonzero, "inputs",
+                                        (json_int_t)results[i].n_inputs, "blocks", (json_int_t)results[i].n_blocks,
+                                        "positions", (json_int_t)results[i].n_positions, "reached", results[i].reached,
+                                        "entropy_nbits", cmd_json_real(stats->nbits), "relative_error",
+                                        cmd_json_real(relative(stats->error, stats)), "plain_relative_error",
+                                        cmd_json_real(relative(stats->plain_error, stats)), "damping",
+                                        cmd_json_real(results[i].damping), "dead_inputs", (json_int_t)stats->n_dead));
     }
     return layers;
 }

@@ -32,7 +32,8 @@ struct quantize {
 
 enum levels { LEVELS_CODEBOOK, LEVELS_UNIFORM };
 
-/* Price of a bit that lowers the error at equal size the most, over SqueezeNet's layers at 2 to 3 bits for each weight. */
+/* Price of a bit that lowers the error at equal size the most, over SqueezeNet's layers at 2 to 3 bits for each weight.
+ */
 #define DEFAULT_LAMBDA 0.05
 
 /* Step of uniform levels when neither --step nor --bits is given: about 2.8 bits for each weight before coding. */
@@ -170,8 +171,8 @@ static int report_calibrated(const struct quantize *quantize, const struct sqz_m
     double nbits = 0;
     for (size_t i = 0; i < n; i++) nbits += results[i].stats.nbits;
     fprintf(stream, "%zu layers hold %s, %.0f bytes by order-0 entropy, wrote %s, %zu bytes\n", n,
-            quantize->levels == LEVELS_UNIFORM ? "uniform levels" : "shared values", nbits / 8,
-            cmd_output_name(output), output_nbytes);
+            quantize->levels == LEVELS_UNIFORM ? "uniform levels" : "shared values", nbits / 8, cmd_output_name(output),
+            output_nbytes);
     return CMD_DONE;
 }
 
@@ -209,11 +210,11 @@ static int quantize_calibrated(struct quantize *quantize, struct cmd_model *inpu
         code = cmd_calibrated_run(&quantize->common, &quantize->calibrated, settings, "quantize", input, &results, &n);
     }
     if (code == CMD_CONTINUE) {
-        status = settings ? note_calibrated(quantize, model, &err)
-                          : sqz_fail(&err, SQZ_OUT_OF_MEMORY, "not enough memory");
-        code = status == SQZ_OK ? cmd_write_model(&quantize->common, sqz_format_find("hdf5", NULL), model, output,
-                                                  &output_nbytes)
-                                : cmd_failure(&quantize->common, &err);
+        status =
+            settings ? note_calibrated(quantize, model, &err) : sqz_fail(&err, SQZ_OUT_OF_MEMORY, "not enough memory");
+        code = status == SQZ_OK
+                   ? cmd_write_model(&quantize->common, sqz_format_find("hdf5", NULL), model, output, &output_nbytes)
+                   : cmd_failure(&quantize->common, &err);
         if (code == CMD_DONE) code = report_calibrated(quantize, model, results, n, output, output_nbytes);
     }
     sqz_free(settings);

@@ -39,10 +39,10 @@ struct cmd_search {
     {.name = "levels", .kind = CMD_CHOICE, .value = "KIND", .choices = "uniform codebook", .target = &(s).levels,     \
      .help = "uniform, the default: integer levels and a step for each layer. codebook: shared values."},             \
     {.name = "lambda", .kind = CMD_REAL, .value = "X", .target = &(s).lambda, .low = 0, .high = 10,                   \
-     .help = "Price of a bit in rounding decisions, relative to the squared step; 0.1 by default, 0: none. Uniform "  \
+     .help = "Price of a bit in rounding decisions, relative to the squared step; 0.08 by default, 0: none. Uniform "  \
              "levels only."},                                                                                         \
     {.name = "damping", .kind = CMD_REAL, .value = "X", .target = &(s).damping, .low = 0, .high = 10,                 \
-     .help = "Added to the diagonal of the second moments, relative to its mean; 0.01 by default."},                  \
+     .help = "Added to the diagonal of the second moments, relative to its mean; 0.03 by default."},                  \
     {.name = "per-channel", .kind = CMD_FLAG, .target = &(s).per_channel,                                             \
      .help = "A step for each output channel instead of one for each layer."},                                        \
     {.name = "cache", .kind = CMD_TEXT, .value = "FILE", .target = &(s).cache,                                        \

@@ -98,17 +98,62 @@ static void ends(const struct sqz_curve *curve, double *low, double *high) {
     *high = a < b ? b : a;
 }
 
-/* nbits at a log setting: linear between neighbours and beyond the ends. */
-static double nbits_at(const struct sqz_curve *curve, double log_setting) {
+static double value_nbits(const struct sqz_curve_point *p) {
+    return p->nbits;
+}
+
+static double value_log_error(const struct sqz_curve_point *p) {
+    return log(p->error);
+}
+
+/* A value at a log setting: linear between neighbours and beyond the ends. */
+static double interpolate(const struct sqz_curve *curve, double log_setting,
+                          double (*value)(const struct sqz_curve_point *)) {
     const struct sqz_curve_point *p = curve->points;
     size_t n = curve->n_points, i = 0;
-    if (n == 1) return p[0].nbits;
+    if (n == 1) return value(&p[0]);
     bool ascending = p[0].setting < p[n - 1].setting;
     while (i + 2 < n && (log(p[i + 1].setting) < log_setting) == ascending) i++;
     double x0 = log(p[i].setting), x1 = log(p[i + 1].setting);
-    if (x0 == x1) return p[i].nbits;
-    double v = p[i].nbits + (p[i + 1].nbits - p[i].nbits) * (log_setting - x0) / (x1 - x0);
-    return v > 0 ? v : 0;
+    if (x0 == x1) return value(&p[i]);
+    return value(&p[i]) + (value(&p[i + 1]) - value(&p[i])) * (log_setting - x0) / (x1 - x0);
+}
+
+/* ---- divergence from error -------------------------------------------------- */
+
+/* kl = error * exp(a + b * error). */
+struct gain {
+    bool known;
+    double a, b;
+};
+
+/*
+ * The growth of the factor may at most be this: what the layers that are hurt
+ * most show (a factor of 4 at an error of 0.3); more comes from noise.
+ */
+#define LARGEST_GROWTH 5
+
+static struct gain fit_gain(const struct sqz_curve *curve) {
+    double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
+    struct gain gain = {.known = true};
+    for (size_t i = 0; i < curve->n_points; i++) {
+        double x = curve->points[i].error;
+        if (!(x > 0)) return (struct gain){0};
+        double y = log_kl(curve->points[i].kl) - log(x);
+        n++;
+        sx += x;
+        sy += y;
+        sxx += x * x;
+        sxy += x * y;
+    }
+    double determinant = n * sxx - sx * sx;
+    if (determinant > 1e-12 * n * sxx) gain.b = fmin(fmax((n * sxy - sx * sy) / determinant, 0), LARGEST_GROWTH);
+    gain.a = (sy - gain.b * sx) / n;
+    return gain;
+}
+
+static double gain_kl(const struct gain *gain, double error) {
+    return error * exp(gain->a + gain->b * fmin(error, 1));
 }
 
 /* kl may not fall where nbits fall: noise must not promise something for nothing. */
@@ -123,21 +168,26 @@ static void make_monotone(struct table *table) {
 static void fill_smooth(const struct sqz_curve *curve, struct table *table) {
     double low, high;
     ends(curve, &low, &high);
+    struct gain gain = fit_gain(curve);
     struct parabola parabola = fit_parabola(curve, (low + high) / 2);
     low -= log(SQZ_CURVE_MARGIN);
     high += log(SQZ_CURVE_MARGIN);
     table->n = GRID;
     for (size_t i = 0; i < GRID; i++) {
         double x = low + (high - low) * (double)i / (GRID - 1);
-        table->rows[i] = (struct sqz_choice){exp(x), nbits_at(curve, x), exp(parabola_at(&parabola, x))};
+        double kl = gain.known ? gain_kl(&gain, exp(interpolate(curve, x, value_log_error)))
+                               : exp(parabola_at(&parabola, x));
+        table->rows[i] = (struct sqz_choice){exp(x), fmax(interpolate(curve, x, value_nbits), 0), kl};
     }
 }
 
 static void fill_points(const struct sqz_curve *curve, struct table *table) {
+    struct gain gain = fit_gain(curve);
     table->n = curve->n_points;
     for (size_t i = 0; i < table->n; i++) {
         const struct sqz_curve_point *p = &curve->points[i];
-        table->rows[i] = (struct sqz_choice){p->setting, p->nbits, p->kl > 0 ? p->kl : 0};
+        double kl = gain.known ? gain_kl(&gain, p->error) : fmax(p->kl, 0);
+        table->rows[i] = (struct sqz_choice){p->setting, p->nbits, kl};
     }
 }
 

@@ -29,7 +29,7 @@ struct loading {
     struct sqz_calibration *calibration;
     const size_t *order; /* of all images of the set */
     size_t n_order, wanted;
-    size_t next;         /* first of `order` that was not tried */
+    size_t next; /* first of `order` that was not tried */
     /* Of the round that is being loaded: */
     size_t n;
     enum sqz_status *status; /* [wanted] */
@@ -41,10 +41,9 @@ static void load_image(void *context, size_t i, int thread) {
     struct loading *loading = context;
     struct sqz_calibration *calibration = loading->calibration;
     loading->errors[i] = (struct sqz_error){0};
-    loading->status[i] =
-        sqz_dataset_load(loading->dataset, loading->order[loading->next + i], &calibration->input,
-                         calibration->images + (calibration->n_images + i) * calibration->image_count,
-                         &loading->errors[i]);
+    loading->status[i] = sqz_dataset_load(loading->dataset, loading->order[loading->next + i], &calibration->input,
+                                          calibration->images + (calibration->n_images + i) * calibration->image_count,
+                                          &loading->errors[i]);
 }
 
 /* Keep what could be read, in order. */
@@ -103,8 +102,7 @@ static enum sqz_status load(struct loading *loading, size_t *order, struct sqz_e
     calibration->digests = sqz_alloc(wanted, sizeof *calibration->digests);
     loading->status = sqz_alloc(LOAD_ROUND, sizeof *loading->status);
     loading->errors = sqz_alloc(LOAD_ROUND, sizeof *loading->errors);
-    if (!calibration->images || !calibration->indices || !calibration->digests || !loading->status ||
-        !loading->errors)
+    if (!calibration->images || !calibration->indices || !calibration->digests || !loading->status || !loading->errors)
         return no_memory(err);
     shuffle(order, loading->n_order, loading->options->seed);
     loading->order = order;

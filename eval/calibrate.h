@@ -14,10 +14,10 @@
 #define SQZ_CALIBRATION_DEFAULT_IMAGES 300 /* where SqueezeNet's accuracy stops growing */
 
 struct sqz_calibration_options {
-    size_t n_images;    /* drawn without replacement; 0: SQZ_CALIBRATION_DEFAULT_IMAGES; fewer when there are fewer */
+    size_t n_images; /* drawn without replacement; 0: SQZ_CALIBRATION_DEFAULT_IMAGES; fewer when there are fewer */
     uint64_t seed;
     bool apply_exif;
-    void (*progress)(void *context, size_t done, size_t total);                  /* may be NULL */
+    void (*progress)(void *context, size_t done, size_t total); /* may be NULL */
     void *progress_context;
     void (*bad_image)(void *context, const char *name, const char *reason); /* may be NULL */
     void *bad_context;
@@ -25,12 +25,12 @@ struct sqz_calibration_options {
 
 /* Preprocessed images. A broken image is reported, counted and replaced by the next one drawn. */
 struct sqz_calibration {
-    struct sqz_input input;  /* what they were prepared for */
+    struct sqz_input input; /* what they were prepared for */
     size_t n_images, n_bad;
-    size_t image_count;      /* floats of one image */
-    float *images;           /* [n_images][channels][height][width] */
+    size_t image_count;                    /* floats of one image */
+    float *images;                         /* [n_images][channels][height][width] */
     uint8_t (*digests)[SQZ_SHA256_NBYTES]; /* [n_images] of their encoded bytes */
-    size_t *indices;         /* [n_images] in the data set, in the order drawn */
+    size_t *indices;                       /* [n_images] in the data set, in the order drawn */
 };
 
 /*

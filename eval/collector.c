@@ -28,7 +28,7 @@ struct stream {
     uint32_t start;
     const float *values; /* [n_images][count] */
     size_t count;
-    float *owned;        /* the same pointer, or NULL while they are the images themselves */
+    float *owned; /* the same pointer, or NULL while they are the images themselves */
 };
 
 struct sqz_collector {
@@ -134,11 +134,11 @@ struct gathering {
     const struct sqz_collector *collector;
     size_t node;
     struct sqz_columns columns;
-    size_t length;               /* floats of one column, all groups */
-    size_t per_image;            /* positions */
-    size_t capacity, n;          /* columns that fit, and that are there */
-    float *memory[2];            /* [capacity][length] of the float net and of the compressed one */
-    size_t *positions;           /* [BATCH][per_image] */
+    size_t length;      /* floats of one column, all groups */
+    size_t per_image;   /* positions */
+    size_t capacity, n; /* columns that fit, and that are there */
+    float *memory[2];   /* [capacity][length] of the float net and of the compressed one */
+    size_t *positions;  /* [BATCH][per_image] */
     /* The batch that is being gathered: */
     const float *values[2];
     size_t counts[2];
@@ -237,8 +237,8 @@ enum sqz_status sqz_collector_new(const struct sqz_calibration *calibration, con
     enum sqz_status status = SQZ_OK;
     if (!collector->shapes || !collector->live || !collector->cut) status = no_memory(err);
     if (status == SQZ_OK)
-        status = sqz_infer_shapes(reference, 1, calibration->input.height, calibration->input.width, collector->shapes,
-                                  err);
+        status =
+            sqz_infer_shapes(reference, 1, calibration->input.height, calibration->input.width, collector->shapes, err);
     if (status != SQZ_OK) {
         sqz_collector_free(collector);
         return status;

@@ -14,10 +14,10 @@ enum sqz_status sqz_columns_of(const struct sqz_model *model, const struct sqz_s
     const struct sqz_shape *kernel = &model->weights[layer->kernel].shape;
     if (layer->op == SQZ_OP_DENSE) {
         size_t n = (size_t)kernel->dim[1];
-        *out = (struct sqz_columns){.n_groups = 1, .n_inputs = n, .out_h = 1, .out_w = 1, .channels = n, .height = 1,
-                                    .width = 1};
-        out->window = (struct sqz_window){.kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1,
-                                          .dilation_w = 1};
+        *out = (struct sqz_columns){
+            .n_groups = 1, .n_inputs = n, .out_h = 1, .out_w = 1, .channels = n, .height = 1, .width = 1};
+        out->window = (struct sqz_window){
+            .kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
         return SQZ_OK;
     }
     *out = (struct sqz_columns){

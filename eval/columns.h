@@ -6,8 +6,8 @@
 
 /* Where the columns of one Conv or Dense node lie in its input. */
 struct sqz_columns {
-    size_t n_groups, n_inputs; /* n_inputs of one group, in the kernel's order */
-    size_t out_h, out_w;       /* output positions; 1x1 for Dense */
+    size_t n_groups, n_inputs;      /* n_inputs of one group, in the kernel's order */
+    size_t out_h, out_w;            /* output positions; 1x1 for Dense */
     size_t channels, height, width; /* of the input; a Dense input counts as channels of one pixel */
     struct sqz_window window;
 };

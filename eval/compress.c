@@ -13,7 +13,7 @@
 /* ---- settings to try ------------------------------------------------------- */
 
 /* Steps in standard deviations of the layer's weights: from 5 bits for most weights to a few survivors. */
-static const double uniform_steps[] = {0.12, 0.24, 0.45, 0.8, 1.4, 2.4};
+static const double uniform_steps[] = {0.12, 0.25, 0.5, 1, 2, 4};
 
 static size_t uniform_settings(const struct sqz_compress_options *options, struct sqz_layer_setting *settings) {
     const size_t n = sizeof uniform_steps / sizeof *uniform_steps;
@@ -166,6 +166,11 @@ static enum sqz_status sweep(struct sqz_compressor *c, struct sqz_error *err) {
     return c->sensitivity.n_layers ? SQZ_OK : sqz_fail(err, SQZ_UNSUPPORTED, "the net has no layer with weights");
 }
 
+static struct sqz_curve_point curve_point(const struct sqz_sensitivity_point *point, double setting) {
+    double error = point->output_power > 0 ? point->error / point->output_power : 0;
+    return (struct sqz_curve_point){setting, point->nbits, point->kl, error};
+}
+
 /* Curves for the allocation; a layer that is not reached has only its coarsest point. */
 static enum sqz_status make_curves(struct sqz_compressor *c, struct sqz_error *err) {
     size_t n = c->sensitivity.n_layers, per_layer = c->n_settings;
@@ -178,8 +183,7 @@ static enum sqz_status make_curves(struct sqz_compressor *c, struct sqz_error *e
         const struct sqz_layer_sensitivity *layer = &c->sensitivity.layers[i];
         struct sqz_curve_point *points = c->points + i * per_layer;
         for (size_t k = 0; k < per_layer; k++)
-            points[k] = (struct sqz_curve_point){smooth ? layer->points[k].setting.step : (double)(k + 1),
-                                                 layer->points[k].nbits, layer->points[k].kl};
+            points[k] = curve_point(&layer->points[k], smooth ? layer->points[k].setting.step : (double)(k + 1));
         c->curves[i] = (struct sqz_curve){per_layer, points, smooth};
     }
     return SQZ_OK;
@@ -227,6 +231,8 @@ enum sqz_status sqz_compressor_new(struct sqz_model *model, const struct sqz_dat
     if (c->options.n_images == 0) c->options.n_images = SQZ_CALIBRATION_DEFAULT_IMAGES;
     if (c->options.n_probe == 0) c->options.n_probe = SQZ_COMPRESS_PROBE_IMAGES;
     if (c->options.lambda < 0) c->options.lambda = SQZ_COMPRESS_LAMBDA;
+    if (c->options.damping == 0) c->options.damping = SQZ_COMPRESS_DAMPING;
+    if (c->options.positions_per_image == 0) c->options.positions_per_image = SQZ_COMPRESS_POSITIONS;
     enum sqz_status status = set_up(c, dataset, err);
     if (status != SQZ_OK) {
         sqz_compressor_free(c);

@@ -17,8 +17,8 @@ struct sqz_compress_options {
     size_t n_probe;  /* further images, on which divergences are measured; 0: SQZ_COMPRESS_PROBE_IMAGES */
     uint64_t seed;
     double lambda;   /* uniform: as in compensate.h; below 0: SQZ_COMPRESS_LAMBDA */
-    double damping;  /* relative; 0: SQZ_DEFAULT_DAMPING */
-    size_t positions_per_image; /* 0: SQZ_DEFAULT_POSITIONS */
+    double damping;  /* relative; 0: SQZ_COMPRESS_DAMPING */
+    size_t positions_per_image; /* 0: SQZ_COMPRESS_POSITIONS */
     bool per_channel;
     struct sqz_encode_options encode;
     const char *cache; /* a file, or an existing folder in which one is named after its content; NULL: none */
@@ -32,8 +32,14 @@ struct sqz_compress_options {
 /* Enough that a layer's divergence is known to some 10%, few enough for a sweep of 150 points in a minute. */
 #define SQZ_COMPRESS_PROBE_IMAGES 96
 
-/* Between 0.05 and 0.2 the divergence at equal size changes by less than its noise; see samples in the README. */
-#define SQZ_COMPRESS_LAMBDA 0.1
+/*
+ * Measured on SqueezeNet v1.1 at 400,000 bytes as the mean divergence on 500 images of its own, three draws of
+ * positions each (standard error 1.5%): lambda 0.05, 0.1, 0.14, 0.2: 0.0459, 0.0462, 0.0471, 0.0495 nats; damping
+ * 0.003, 0.01, 0.03: 0.0468, 0.0462, 0.0443; 64 positions an image instead of 160: 9% more.
+ */
+#define SQZ_COMPRESS_LAMBDA 0.08
+#define SQZ_COMPRESS_DAMPING 0.03
+#define SQZ_COMPRESS_POSITIONS 160
 
 /* One finished file. */
 struct sqz_candidate {

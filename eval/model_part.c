@@ -48,7 +48,8 @@ enum sqz_status sqz_part_new(const struct sqz_model *model, const struct sqz_sha
     if (status == SQZ_OK) {
         needed[end] = true;
         for (uint32_t i = end; i > start; i--)
-            for (uint32_t k = 0; needed[i] && k < model->nodes[i].n_inputs; k++) needed[model->nodes[i].inputs[k]] = true;
+            for (uint32_t k = 0; needed[i] && k < model->nodes[i].n_inputs; k++)
+                needed[model->nodes[i].inputs[k]] = true;
         status = add_nodes(model, start, end, needed, place, part, err);
     }
     sqz_free(needed);

@@ -53,8 +53,7 @@ static void list_layers(struct compression *compression, const bool *live) {
 }
 
 /* Moments that know nothing: inputs of equal power that are independent. */
-static enum sqz_status plain_moments(const struct sqz_weight *kernel, struct sqz_moments **out,
-                                     struct sqz_error *err) {
+static enum sqz_status plain_moments(const struct sqz_weight *kernel, struct sqz_moments **out, struct sqz_error *err) {
     size_t n = kernel->count / (size_t)kernel->shape.dim[0];
     SQZ_TRY(sqz_moments_new(1, n, false, 0, out, err));
     for (size_t b = 0; b < (*out)->n_blocks; b++) {
@@ -84,8 +83,7 @@ static enum sqz_status layer_moments(const struct compression *compression, cons
 /* ---- compressing one layer ------------------------------------------------------ */
 
 static enum sqz_status run_method(const struct sqz_compensator *compensator, const struct sqz_layer_setting *setting,
-                                  const struct sqz_weight *kernel, struct sqz_compensated *out,
-                                  struct sqz_error *err) {
+                                  const struct sqz_weight *kernel, struct sqz_compensated *out, struct sqz_error *err) {
     if (setting->method == SQZ_LAYER_CODEBOOK) {
         const struct sqz_codebook_options options = {
             .bits = setting->bits, .lambda = setting->lambda, .prune = setting->may_prune};
@@ -229,7 +227,8 @@ static enum sqz_status compress_all(struct compression *compression, struct sqz_
     for (size_t i = 0; i < compression->n_layers; i++) {
         SQZ_TRY(compress_layer(compression, &compression->layers[i], &results[i], err));
         *n_results = i + 1;
-        if (options->progress && !options->progress(options->progress_context, i + 1, compression->n_layers, &results[i]))
+        if (options->progress &&
+            !options->progress(options->progress_context, i + 1, compression->n_layers, &results[i]))
             break;
     }
     return SQZ_OK;
@@ -249,7 +248,8 @@ enum sqz_status sqz_sequential_compress(struct sqz_model *model, const struct sq
     enum sqz_status status = compression.layers && live && shapes ? SQZ_OK : no_memory(err);
     if (status == SQZ_OK)
         status = sqz_infer_shapes(reference, 1, calibration->input.height, calibration->input.width, shapes, err);
-    if (status == SQZ_OK) status = sqz_collector_new(calibration, reference, &options->collector, &compression.collector, err);
+    if (status == SQZ_OK)
+        status = sqz_collector_new(calibration, reference, &options->collector, &compression.collector, err);
     if (status == SQZ_OK) {
         sqz_part_cuts(reference, shapes, live, live + reference->n_nodes);
         list_layers(&compression, live);

@@ -16,31 +16,31 @@ enum sqz_layer_method {
 /* What to do with one layer. All zero but method and its size parameter is a good start. */
 struct sqz_layer_setting {
     enum sqz_layer_method method;
-    double step;       /* uniform: in units of the standard deviation of the layer's float weights */
-    unsigned bits;     /* codebook; uniform with step 0: the step with which max |W| takes level 2^(bits-1) - 1 */
-    double density;    /* prune */
-    double lambda;     /* uniform and codebook, relative: see compensate.h */
-    bool per_channel;  /* uniform */
-    bool may_prune;    /* codebook: weights may round to zero */
+    double step;      /* uniform: in units of the standard deviation of the layer's float weights */
+    unsigned bits;    /* codebook; uniform with step 0: the step with which max |W| takes level 2^(bits-1) - 1 */
+    double density;   /* prune */
+    double lambda;    /* uniform and codebook, relative: see compensate.h */
+    bool per_channel; /* uniform */
+    bool may_prune;   /* codebook: weights may round to zero */
 };
 
 /* One compressed layer. */
 struct sqz_layer_result {
-    size_t node, weight;       /* indices into the model */
+    size_t node, weight; /* indices into the model */
     struct sqz_layer_setting setting;
     bool reached;              /* the result depends on it; a layer that is not reached is rounded plainly */
     size_t n_inputs, n_blocks; /* of the moments, one group; n_blocks 1: full matrices */
     size_t n_positions;
-    double damping;            /* that was used */
+    double damping; /* that was used */
     struct sqz_compensate_stats stats;
 };
 
 struct sqz_sequential_options {
     const struct sqz_layer_setting *settings; /* [model->n_weights], by the kernel's weight index */
-    double damping;     /* relative; 0: SQZ_DEFAULT_DAMPING */
-    bool one_pass;      /* statistics of the float net for all layers, instead of the net as compressed so far */
-    bool keep_target;   /* no least-squares target */
-    bool keep_bias;     /* no bias correction */
+    double damping;                           /* relative; 0: SQZ_DEFAULT_DAMPING */
+    bool one_pass;    /* statistics of the float net for all layers, instead of the net as compressed so far */
+    bool keep_target; /* no least-squares target */
+    bool keep_bias;   /* no bias correction */
     struct sqz_collector_options collector;
     /* Called after each layer; false stops the run with SQZ_OK and the layers behind it untouched. May be NULL. */
     bool (*progress)(void *context, size_t done, size_t total, const struct sqz_layer_result *result);

@@ -28,9 +28,9 @@
  * Results do not depend on the thread count.
  */
 struct sqz_compensator_options {
-    double damping;     /* added to the diagonal, relative to its mean; 0 stands for SQZ_DEFAULT_DAMPING */
-    bool keep_zeros;    /* weights of W that are zero stay zero (a mask from earlier pruning) */
-    bool keep_target;   /* W itself is the target: no least squares on the compressed net's inputs */
+    double damping;   /* added to the diagonal, relative to its mean; 0 stands for SQZ_DEFAULT_DAMPING */
+    bool keep_zeros;  /* weights of W that are zero stay zero (a mask from earlier pruning) */
+    bool keep_target; /* W itself is the target: no least squares on the compressed net's inputs */
 };
 
 #define SQZ_DEFAULT_DAMPING 0.01
@@ -64,7 +64,11 @@ double sqz_compensator_sensitivity(const struct sqz_compensator *compensator);
 /* Standard deviation (around zero) of the float weights that are not kept at zero: the unit of relative steps. */
 double sqz_compensator_weight_std(const struct sqz_compensator *compensator);
 
-/* What a method did. Errors are sums over output channels per position, without the part that no Wq could avoid. */
+/*
+ * What a method did. Errors are sums over output channels per position,
+ * without the part that no Wq could avoid; for layers of more than a few million weights and
+ * thousands of inputs they are estimated from an eighth of the channels.
+ */
 struct sqz_compensate_stats {
     size_t count, nonzero;
     double error;        /* tr (W* - Wq) A (W* - Wq)^T */
@@ -88,13 +92,13 @@ void sqz_compensated_free(struct sqz_compensated *result);
 
 /* Uniform levels. All zero but `step` is a good start. */
 struct sqz_uniform_options {
-    double step;        /* in the weights' own unit, > 0; it grows where a weight would exceed SQZ_MAX_LEVEL */
-    bool per_channel;   /* one step for each output channel: in proportion to the channel's standard deviation^(1/2) */
-    double lambda;      /* price of a bit, in units of step^2 * sqz_compensator_sensitivity(); 0: plain rounding */
-    uint32_t passes;    /* of fitting the rate model and rounding again; 0 stands for 3 (1 when lambda is 0) */
-    uint32_t sweeps;    /* of coordinate descent after rounding; 0 stands for SQZ_DEFAULT_SWEEPS */
-    bool no_sweeps;     /* GPTQ alone */
-    bool keep_step;     /* do not refit the step by least squares at the end */
+    double step;      /* in the weights' own unit, > 0; it grows where a weight would exceed SQZ_MAX_LEVEL */
+    bool per_channel; /* one step for each output channel: in proportion to the channel's standard deviation^(1/2) */
+    double lambda;    /* price of a bit, in units of step^2 * sqz_compensator_sensitivity(); 0: plain rounding */
+    uint32_t passes;  /* of fitting the rate model and rounding again; 0 stands for 3 (1 when lambda is 0) */
+    uint32_t sweeps;  /* of coordinate descent after rounding; 0 stands for SQZ_DEFAULT_SWEEPS */
+    bool no_sweeps;   /* GPTQ alone */
+    bool keep_step;   /* do not refit the step by least squares at the end */
 };
 
 #define SQZ_DEFAULT_SWEEPS 4
@@ -106,12 +110,12 @@ enum sqz_status sqz_compensate_uniform(const struct sqz_compensator *compensator
 
 /* Weight sharing. All zero but `bits` is a good start. */
 struct sqz_codebook_options {
-    unsigned bits;      /* 1..SQZ_MAX_BITS: at most 2^bits centroids (zero is not one of them) */
-    double lambda;      /* as above, with 12 times the mean squared rounding error of the float weights for step^2 */
-    uint32_t passes;    /* of rounding and refitting the centroids by least squares; 0 stands for 3 */
-    uint32_t sweeps;    /* as above */
+    unsigned bits;   /* 1..SQZ_MAX_BITS: at most 2^bits centroids (zero is not one of them) */
+    double lambda;   /* as above, with 12 times the mean squared rounding error of the float weights for step^2 */
+    uint32_t passes; /* of rounding and refitting the centroids by least squares; 0 stands for 3 */
+    uint32_t sweeps; /* as above */
     bool no_sweeps;
-    bool prune;         /* zero is one more centroid that weights may round to */
+    bool prune; /* zero is one more centroid that weights may round to */
 };
 
 /* Share weights. The codebook keeps the promises of packed.h. SQZ_ARGUMENT, SQZ_OUT_OF_MEMORY. */
@@ -120,8 +124,8 @@ enum sqz_status sqz_compensate_codebook(const struct sqz_compensator *compensato
                                         struct sqz_error *err);
 
 struct sqz_prune_target {
-    double density;     /* (0, 1]: floor(n (1 - density) + 0.5) weights are zero afterwards, unless more have to be */
-    uint32_t block;     /* inputs whose mask is chosen at a time; 0 stands for 128, SparseGPT's */
+    double density; /* (0, 1]: floor(n (1 - density) + 0.5) weights are zero afterwards, unless more have to be */
+    uint32_t block; /* inputs whose mask is chosen at a time; 0 stands for 128, SparseGPT's */
 };
 
 /*

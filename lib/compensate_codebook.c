@@ -25,9 +25,8 @@ static void price_levels(const int16_t *levels, size_t n, uint32_t n_values, flo
 }
 
 /* Rounding, prices and refitting in turn; ends with levels and the centroids that fit them. */
-static enum sqz_status fit_levels(const struct sqz_compensator *compensator,
-                                  const struct sqz_codebook_options *options, double lambda,
-                                  struct centroids *centroids, int16_t *levels, float *values,
+static enum sqz_status fit_levels(const struct sqz_compensator *compensator, const struct sqz_codebook_options *options,
+                                  double lambda, struct centroids *centroids, int16_t *levels, float *values,
                                   struct sqz_error *err) {
     size_t count = compensator->rows * compensator->n_inputs;
     float nbits[SQZ_MAX_CODEBOOK + 1] = {0};
@@ -81,15 +80,13 @@ static void plain_values(const struct sqz_compensator *compensator, const struct
     size_t count = compensator->rows * compensator->n_inputs;
     for (size_t i = 0; i < count; i++) {
         float w = compensator->weights[i];
-        values[i] = w == 0 && compensator->keep_zeros
-                        ? 0
-                        : sqz_grid_value(&grid, 0, sqz_grid_choose(&grid, 0, (double)w, 1));
+        values[i] =
+            w == 0 && compensator->keep_zeros ? 0 : sqz_grid_value(&grid, 0, sqz_grid_choose(&grid, 0, (double)w, 1));
     }
 }
 
-static enum sqz_status compensate(const struct sqz_compensator *compensator,
-                                  const struct sqz_codebook_options *options, float *plain,
-                                  struct sqz_compensated *out, struct sqz_error *err) {
+static enum sqz_status compensate(const struct sqz_compensator *compensator, const struct sqz_codebook_options *options,
+                                  float *plain, struct sqz_compensated *out, struct sqz_error *err) {
     size_t count = compensator->rows * compensator->n_inputs;
     struct centroids centroids;
     SQZ_TRY(sqz_centroids_fit(compensator, (uint32_t)1 << options->bits, options->prune, &centroids, err));

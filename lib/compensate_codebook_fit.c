@@ -119,8 +119,7 @@ static double best_clusters(struct clustering *c, uint32_t k, size_t *at) {
 }
 
 /* Centroids of the clusters; with `zero` the one nearest to zero is left out, for zero itself takes its place. */
-static void name_centroids(const struct cell *before, const size_t *at, uint32_t k, bool zero,
-                           struct centroids *out) {
+static void name_centroids(const struct cell *before, const size_t *at, uint32_t k, bool zero, struct centroids *out) {
     double means[SQZ_MAX_CODEBOOK + 1];
     uint32_t nearest = 0;
     for (uint32_t i = 0; i < k; i++) {
@@ -136,8 +135,8 @@ static void name_centroids(const struct cell *before, const size_t *at, uint32_t
     }
 }
 
-static enum sqz_status cluster_cells(const struct cell *before, size_t n, uint32_t k, bool zero,
-                                     struct centroids *out, struct sqz_error *err) {
+static enum sqz_status cluster_cells(const struct cell *before, size_t n, uint32_t k, bool zero, struct centroids *out,
+                                     struct sqz_error *err) {
     if (zero) k++;
     if (k > n) k = (uint32_t)n;
     struct clustering c = {.before = before, .n = n};
@@ -223,8 +222,7 @@ static void matrix_bundle(void *context, size_t bundle, int thread) {
     for (size_t job = begin; job < begin + equations->jobs_per_matrix && job < jobs; job++) {
         struct row_chunk chunk = sqz_row_chunk(equations->compensator, job);
         for (size_t row = chunk.begin; row < chunk.begin + chunk.n; row++)
-            add_row_matrix(chunk.block,
-                           equations->levels + row * equations->compensator->n_inputs + chunk.block->begin,
+            add_row_matrix(chunk.block, equations->levels + row * equations->compensator->n_inputs + chunk.block->begin,
                            equations->k, matrix);
     }
 }

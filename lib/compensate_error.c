@@ -11,12 +11,15 @@ struct residual_job {
     const float *values; /* [rows][n_inputs] */
     compensate_visit *visit;
     void *context;
+    bool sample; /* only the jobs of the sample */
     bool *done;
 };
 
 static void residual_chunk(void *context, size_t index, int thread) {
     (void)thread;
     struct residual_job *job = context;
+    job->done[index] = true;
+    if (job->sample && !sqz_in_sample(job->compensator, index)) return;
     struct row_chunk chunk = sqz_row_chunk(job->compensator, index);
     const struct compensate_block *block = chunk.block;
     size_t n = block->n, count = chunk.n * n, stride = job->compensator->n_inputs;
@@ -35,10 +38,10 @@ static void residual_chunk(void *context, size_t index, int thread) {
     sqz_free(d);
 }
 
-enum sqz_status sqz_compensate_residuals(const struct sqz_compensator *compensator, const float *values,
-                                         compensate_visit *visit, void *context, struct sqz_error *err) {
+static enum sqz_status residuals(const struct sqz_compensator *compensator, const float *values, bool sample,
+                                 compensate_visit *visit, void *context, struct sqz_error *err) {
     size_t n = sqz_row_chunks(compensator);
-    struct residual_job job = {compensator, values, visit, context, sqz_alloc0(n, sizeof(bool))};
+    struct residual_job job = {compensator, values, visit, context, sample, sqz_alloc0(n, sizeof(bool))};
     if (!job.done) return sqz_compensate_no_memory(err);
     sqz_parallel_for(n, residual_chunk, &job);
     bool done = true;
@@ -47,9 +50,21 @@ enum sqz_status sqz_compensate_residuals(const struct sqz_compensator *compensat
     return done ? SQZ_OK : sqz_compensate_no_memory(err);
 }
 
+enum sqz_status sqz_compensate_residuals(const struct sqz_compensator *compensator, const float *values,
+                                         compensate_visit *visit, void *context, struct sqz_error *err) {
+    return residuals(compensator, values, false, visit, context, err);
+}
+
 static void add_error(void *context, size_t index, const struct row_chunk *chunk, const double *d, double *g) {
     double *sums = context;
     for (size_t i = 0; i < chunk->n * chunk->block->n; i++) sums[index] += d[i] * g[i];
+}
+
+/* Sum over the sample, for the whole layer. */
+static double sum_up(const struct sqz_compensator *compensator, const double *sums, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += sums[i];
+    return sum * sqz_sample_scale(compensator);
 }
 
 enum sqz_status sqz_compensate_error(const struct sqz_compensator *compensator, const float *values, double *out,
@@ -57,9 +72,8 @@ enum sqz_status sqz_compensate_error(const struct sqz_compensator *compensator, 
     size_t n = sqz_row_chunks(compensator);
     double *sums = sqz_alloc0(n, sizeof *sums);
     if (!sums) return sqz_compensate_no_memory(err);
-    enum sqz_status status = sqz_compensate_residuals(compensator, values, add_error, sums, err);
-    *out = 0;
-    for (size_t i = 0; i < n; i++) *out += sums[i];
+    enum sqz_status status = residuals(compensator, values, true, add_error, sums, err);
+    *out = sum_up(compensator, sums, n);
     sqz_free(sums);
     return status;
 }
@@ -75,6 +89,8 @@ struct power_job {
 static void power_chunk(void *context, size_t index, int thread) {
     (void)thread;
     struct power_job *job = context;
+    job->done[index] = true;
+    if (!sqz_in_sample(job->compensator, index)) return;
     struct row_chunk chunk = sqz_row_chunk(job->compensator, index);
     const struct compensate_block *block = chunk.block;
     const struct sqz_moments_block *moments = &job->compensator->moments->blocks[block - job->compensator->blocks];
@@ -95,11 +111,8 @@ static enum sqz_status output_power(const struct sqz_compensator *compensator, d
     struct power_job job = {compensator, sqz_alloc0(n, sizeof *job.sums), sqz_alloc0(n, sizeof *job.done)};
     bool done = job.sums && job.done;
     if (done) sqz_parallel_for(n, power_chunk, &job);
-    *out = 0;
-    for (size_t i = 0; done && i < n; i++) {
-        done = job.done[i];
-        *out += job.sums[i];
-    }
+    for (size_t i = 0; done && i < n; i++) done = job.done[i];
+    if (done) *out = sum_up(compensator, job.sums, n);
     sqz_free(job.sums);
     sqz_free(job.done);
     return done ? SQZ_OK : sqz_compensate_no_memory(err);

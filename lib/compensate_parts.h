@@ -54,11 +54,11 @@ struct level_grid {
     const float *steps;  /* uniform: [rows]; NULL for a codebook */
     const float *values; /* [n_values] ascending, without zero */
     uint32_t n_values;
-    bool zero; /* codebook: zero may be chosen freely */
-    bool free_rate; /* no lambda: round to nearest */
-    double lambda;      /* absolute */
-    const struct sqz_rate_model *rate;  /* uniform, with lambda */
-    const float *value_nbits; /* codebook, with lambda: [n_values + 1] by level */
+    bool zero;                         /* codebook: zero may be chosen freely */
+    bool free_rate;                    /* no lambda: round to nearest */
+    double lambda;                     /* absolute */
+    const struct sqz_rate_model *rate; /* uniform, with lambda */
+    const float *value_nbits;          /* codebook, with lambda: [n_values + 1] by level */
 };
 
 static inline float sqz_grid_value(const struct level_grid *grid, size_t row, int level) {
@@ -90,6 +90,17 @@ enum sqz_status sqz_compensate_sweep(const struct sqz_compensator *compensator, 
 bool sqz_sweeps_affordable(const struct sqz_compensator *compensator);
 
 /*
+ * What is only reported, and the fit of a single step, is taken from every
+ * n-th job of a block where sweeps are not affordable: thousands of rows say the
+ * same as a few hundred.
+ */
+size_t sqz_sample_stride(const struct sqz_compensator *compensator);
+
+/* Whether job `index` belongs to the sample, and by what its sums are to be multiplied. */
+bool sqz_in_sample(const struct sqz_compensator *compensator, size_t index);
+double sqz_sample_scale(const struct sqz_compensator *compensator);
+
+/*
  * With the products d = W* - values and g = d A of every row chunk: calls
  * visit(context, chunk, d, g), both [chunk->n][block->n], in parallel. SQZ_OUT_OF_MEMORY.
  */
@@ -97,7 +108,7 @@ typedef void compensate_visit(void *context, size_t index, const struct row_chun
 enum sqz_status sqz_compensate_residuals(const struct sqz_compensator *compensator, const float *values,
                                          compensate_visit *visit, void *context, struct sqz_error *err);
 
-/* tr (W* - values) A (W* - values)^T. */
+/* tr (W* - values) A (W* - values)^T, from the sample. */
 enum sqz_status sqz_compensate_error(const struct sqz_compensator *compensator, const float *values, double *out,
                                      struct sqz_error *err);
 

@@ -34,9 +34,9 @@ struct pruning {
     size_t span_inputs;
     size_t n_spans;
     struct span *spans;
-    double *work;    /* [group rows][n] of the block at hand, in processing order */
-    bool *removed;   /* [rows][n_inputs] */
-    float *values;   /* [rows][n_inputs] result */
+    double *work;  /* [group rows][n] of the block at hand, in processing order */
+    bool *removed; /* [rows][n_inputs] */
+    float *values; /* [rows][n_inputs] result */
     const struct span *span;
     bool *done;
 };
@@ -80,9 +80,9 @@ static void visit_costs(const struct pruning *pruning, void (*visit)(void *conte
                 size_t input = block->begin + block->order[j];
                 float cost = 0;
                 if (!sqz_must_be_zero(compensator, block, row, input))
-                    cost = fmaxf((float)removal_cost(
-                                     block, j, (double)compensator->target[row * compensator->n_inputs + input]),
-                                 FLT_MIN);
+                    cost = fmaxf(
+                        (float)removal_cost(block, j, (double)compensator->target[row * compensator->n_inputs + input]),
+                        FLT_MIN);
                 visit(context, s, cost);
             }
     }

@@ -237,3 +237,21 @@ bool sqz_sweeps_affordable(const struct sqz_compensator *compensator) {
     double n = (double)compensator->blocks[0].n;
     return (double)compensator->rows * (double)compensator->n_inputs * n <= SWEEP_BUDGET;
 }
+
+/* An eighth of the jobs: 512 rows of a layer of 4096. */
+#define SAMPLE_STRIDE 8
+
+size_t sqz_sample_stride(const struct sqz_compensator *compensator) {
+    return sqz_sweeps_affordable(compensator) ? 1 : SAMPLE_STRIDE;
+}
+
+bool sqz_in_sample(const struct sqz_compensator *compensator, size_t index) {
+    return index % group_chunks(compensator) % sqz_sample_stride(compensator) == 0;
+}
+
+double sqz_sample_scale(const struct sqz_compensator *compensator) {
+    size_t sampled = 0;
+    for (size_t i = 0; i < group_chunks(compensator); i++)
+        if (sqz_in_sample(compensator, i)) sampled += sqz_row_chunk(compensator, i).n;
+    return (double)compensator->group_rows / (double)sampled;
+}

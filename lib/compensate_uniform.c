@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/compensate_parts.h"
+#include "lib/linalg.h"
 #include "lib/memory.h"
 #include "lib/parallel.h"
 
@@ -62,43 +63,45 @@ struct refit_job {
     const struct sqz_compensator *compensator;
     const int16_t *levels;
     const float *steps;
+    bool per_channel;
     double *above, *below; /* [jobs][SQZ_ROW_CHUNK] numerators and denominators of each row */
+    bool *done;
 };
 
 /*
- * The best factor s for a row's values v minimises (w - s v) A (w - s v)^T: with d = w - v it is
- * 1 + v A d / v A v. Both come from v alone when the visit is called with the target minus v.
+ * With the values v and d = W* - v, the factor s that minimises (W* - s v) A (W* - s v)^T is 1 + v A d^T / v A v^T.
+ * Both of a row of this chunk.
  */
-static void refit_chunk(void *context, size_t index, const struct row_chunk *chunk, const double *d, double *g) {
-    (void)d;
+static void refit_chunk(void *context, size_t index, int thread) {
+    (void)thread;
     struct refit_job *job = context;
-    const struct compensate_block *block = chunk->block;
-    size_t n = block->n;
-    for (size_t r = 0; r < chunk->n; r++) {
-        size_t row = chunk->begin + r;
-        const int16_t *levels = job->levels + row * job->compensator->n_inputs + block->begin;
+    job->done[index] = true;
+    if (!job->per_channel && !sqz_in_sample(job->compensator, index)) return;
+    struct row_chunk chunk = sqz_row_chunk(job->compensator, index);
+    const struct compensate_block *block = chunk.block;
+    size_t n = block->n, stride = job->compensator->n_inputs;
+    double *v = sqz_alloc(chunk.n * n, 2 * sizeof *v);
+    job->done[index] = v != NULL;
+    if (!v) return;
+    double *products = v + chunk.n * n;
+    for (size_t r = 0; r < chunk.n; r++) {
+        size_t row = chunk.begin + r;
+        const int16_t *levels = job->levels + row * stride + block->begin;
+        for (size_t i = 0; i < n; i++) v[r * n + i] = (double)((float)levels[i] * job->steps[row]);
+    }
+    sqz_linalg_product(chunk.n, n, n, 1, v, n, block->own, n, 0, products, n);
+    for (size_t r = 0; r < chunk.n; r++) {
+        const float *target = job->compensator->target + (chunk.begin + r) * stride + block->begin;
         double along = 0, power = 0;
-        for (size_t j = 0; j < n; j++) {
-            if (levels[j] == 0) continue;
-            double v = (double)sqz_grid_value(&(struct level_grid){.steps = job->steps}, row, levels[j]);
-            along += v * g[r * n + j];
-            const double *own = block->own + j * n;
-            double sum = block->damping * v;
-            for (size_t k = 0; k < n; k++) sum += own[k] * (double)levels[k] * (double)job->steps[row];
-            power += v * sum;
+        for (size_t i = 0; i < n; i++) {
+            double value = v[r * n + i], product = products[r * n + i] + block->damping * value;
+            along += product * ((double)target[i] - value);
+            power += product * value;
         }
         job->above[index * SQZ_ROW_CHUNK + r] = along;
         job->below[index * SQZ_ROW_CHUNK + r] = power;
     }
-}
-
-static void fill_values(const struct sqz_compensator *compensator, const int16_t *levels, const float *steps,
-                        float *values) {
-    for (size_t row = 0; row < compensator->rows; row++)
-        for (size_t i = 0; i < compensator->n_inputs; i++) {
-            size_t at = row * compensator->n_inputs + i;
-            values[at] = (float)levels[at] * steps[row];
-        }
+    sqz_free(v);
 }
 
 /* Change of a step beyond which the fit is not trusted: a layer of few levels that all rest on a handful of weights. */
@@ -109,33 +112,41 @@ static float refit_factor(double above, double below) {
     return (float)(1 + fmin(fmax(change, -MAX_REFIT), MAX_REFIT));
 }
 
-/* Fit the steps to the levels, for the smallest error. `values` is used as working memory. */
-static enum sqz_status refit_steps(const struct sqz_compensator *compensator, bool per_channel, const int16_t *levels,
-                                   float *steps, float *values, struct sqz_error *err) {
-    size_t n = sqz_row_chunks(compensator);
-    double *sums = sqz_alloc0(n * SQZ_ROW_CHUNK, 2 * sizeof *sums);
-    double *rows = sqz_alloc0(compensator->rows, 2 * sizeof *rows);
-    enum sqz_status status = sums && rows ? SQZ_OK : sqz_compensate_no_memory(err);
-    if (status == SQZ_OK) {
-        struct refit_job job = {compensator, levels, steps, sums, sums + n * SQZ_ROW_CHUNK};
-        fill_values(compensator, levels, steps, values);
-        status = sqz_compensate_residuals(compensator, values, refit_chunk, &job, err);
-        double above = 0, below = 0;
-        for (size_t i = 0; i < n; i++) {
-            struct row_chunk chunk = sqz_row_chunk(compensator, i);
-            for (size_t r = 0; r < chunk.n; r++) {
-                rows[2 * (chunk.begin + r)] += job.above[i * SQZ_ROW_CHUNK + r];
-                rows[2 * (chunk.begin + r) + 1] += job.below[i * SQZ_ROW_CHUNK + r];
-                above += job.above[i * SQZ_ROW_CHUNK + r];
-                below += job.below[i * SQZ_ROW_CHUNK + r];
-            }
+/* New steps from each row's sums, or from those of all rows together. */
+static void apply_refit(const struct refit_job *job, size_t jobs, double *rows, float *steps) {
+    const struct sqz_compensator *compensator = job->compensator;
+    double above = 0, below = 0;
+    for (size_t i = 0; i < jobs; i++) {
+        struct row_chunk chunk = sqz_row_chunk(compensator, i);
+        for (size_t r = 0; r < chunk.n; r++) {
+            rows[2 * (chunk.begin + r)] += job->above[i * SQZ_ROW_CHUNK + r];
+            rows[2 * (chunk.begin + r) + 1] += job->below[i * SQZ_ROW_CHUNK + r];
+            above += job->above[i * SQZ_ROW_CHUNK + r];
+            below += job->below[i * SQZ_ROW_CHUNK + r];
         }
-        for (size_t row = 0; status == SQZ_OK && row < compensator->rows; row++)
-            steps[row] *= per_channel ? refit_factor(rows[2 * row], rows[2 * row + 1]) : refit_factor(above, below);
     }
+    for (size_t row = 0; row < compensator->rows; row++)
+        steps[row] *= job->per_channel ? refit_factor(rows[2 * row], rows[2 * row + 1]) : refit_factor(above, below);
+}
+
+/* Fit the steps to the levels, for the smallest error. */
+static enum sqz_status refit_steps(const struct sqz_compensator *compensator, bool per_channel, const int16_t *levels,
+                                   float *steps, struct sqz_error *err) {
+    size_t jobs = sqz_row_chunks(compensator);
+    double *sums = sqz_alloc0(jobs * SQZ_ROW_CHUNK, 2 * sizeof *sums);
+    double *rows = sqz_alloc0(compensator->rows, 2 * sizeof *rows);
+    struct refit_job job = {compensator, levels, steps, per_channel, sums, NULL, sqz_alloc0(jobs, sizeof(bool))};
+    bool done = sums && rows && job.done;
+    if (done) {
+        job.below = sums + jobs * SQZ_ROW_CHUNK;
+        sqz_parallel_for(jobs, refit_chunk, &job);
+        for (size_t i = 0; i < jobs; i++) done &= job.done[i];
+    }
+    if (done) apply_refit(&job, jobs, rows, steps);
     sqz_free(sums);
     sqz_free(rows);
-    return status;
+    sqz_free(job.done);
+    return done ? SQZ_OK : sqz_compensate_no_memory(err);
 }
 
 /* ---- rounding ---------------------------------------------------------------- */
@@ -208,8 +219,7 @@ static enum sqz_status compensate(const struct sqz_compensator *compensator, con
     int16_t *levels = sqz_alloc(count, sizeof *levels);
     if (!levels) return sqz_compensate_no_memory(err);
     enum sqz_status status = round_levels(compensator, options, steps, lambda, levels, err);
-    if (status == SQZ_OK && !options->keep_step)
-        status = refit_steps(compensator, per_channel, levels, steps, out->weights, err);
+    if (status == SQZ_OK && !options->keep_step) status = refit_steps(compensator, per_channel, levels, steps, err);
     if (status != SQZ_OK) {
         sqz_free(levels);
         return status;

@@ -143,8 +143,7 @@ enum sqz_status sqz_moments_add(struct sqz_moments *moments, const float *column
         return no_memory(err);
     float *shifted = sqz_alloc(count, (paired ? 2 : 1) * sizeof *shifted);
     if (!shifted) return no_memory(err);
-    enum sqz_status status =
-        shift_columns(moments, columns, n_positions, moments->shift, moments->mean, shifted, err);
+    enum sqz_status status = shift_columns(moments, columns, n_positions, moments->shift, moments->mean, shifted, err);
     if (status == SQZ_OK && paired)
         status = shift_columns(moments, columns_float, n_positions, moments->shift + n_all, moments->mean_float,
                                shifted + count, err);
@@ -172,8 +171,7 @@ static void finish_block(void *context, size_t index, int thread) {
     double scale = 1 / (double)moments->n_positions;
     const double *mean = moments->mean + offset; /* of the shifted columns, still */
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j <= i; j++)
-            block->own[i * n + j] = block->own[i * n + j] * scale - mean[i] * mean[j];
+        for (size_t j = 0; j <= i; j++) block->own[i * n + j] = block->own[i * n + j] * scale - mean[i] * mean[j];
     for (size_t i = 0; i < n; i++) block->own[i * n + i] = fmax(block->own[i * n + i], 0);
     sqz_linalg_mirror(block->own, n);
     if (!block->cross) return;

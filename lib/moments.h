@@ -17,24 +17,25 @@
  * size, and moments between blocks are not known (taken as zero). Memory is
  * 16 bytes for each entry of a block (8 without cross moments).
  */
-#define SQZ_MOMENTS_MAX_INPUTS 4608 /* 512 channels of 3x3, the largest convolution of the VGG nets: 170 MB a matrix */
+#define SQZ_MOMENTS_MAX_INPUTS 4608 /* 512 channels of 3x3, the largest convolution of the VGG nets: 170 MB a matrix   \
+                                     */
 
 struct sqz_moments_block {
-    size_t begin, n;     /* inputs [begin, begin + n) of the group */
-    double *own;         /* [n][n] E[(X~ - mean)(X~ - mean)^T]; symmetric, both triangles filled */
-    double *cross;       /* [n][n] E[(X - mean_float)(X~ - mean)^T]; NULL when X~ is X */
+    size_t begin, n; /* inputs [begin, begin + n) of the group */
+    double *own;     /* [n][n] E[(X~ - mean)(X~ - mean)^T]; symmetric, both triangles filled */
+    double *cross;   /* [n][n] E[(X - mean_float)(X~ - mean)^T]; NULL when X~ is X */
 };
 
 struct sqz_moments {
     size_t n_groups;
-    size_t n_inputs;     /* of one group */
-    size_t n_blocks;     /* of one group: 1 means that the matrices are full */
-    size_t n_positions;  /* columns seen */
+    size_t n_inputs;                  /* of one group */
+    size_t n_blocks;                  /* of one group: 1 means that the matrices are full */
+    size_t n_positions;               /* columns seen */
     struct sqz_moments_block *blocks; /* [n_groups][n_blocks] */
-    double *mean;        /* [n_groups][n_inputs] E[X~] */
-    double *mean_float;  /* [n_groups][n_inputs] E[X]; NULL when X~ is X */
+    double *mean;                     /* [n_groups][n_inputs] E[X~] */
+    double *mean_float;               /* [n_groups][n_inputs] E[X]; NULL when X~ is X */
     bool finished;
-    double *shift;       /* private: origin of the sums, near the means; [2][n_groups][n_inputs] */
+    double *shift; /* private: origin of the sums, near the means; [2][n_groups][n_inputs] */
 };
 
 /*

@@ -17,8 +17,7 @@ static void fill(struct sqz_rate_model *model, const double *direct, const doubl
     double total = 0;
     for (int i = 0; i < SQZ_RATE_DIRECT; i++) total += direct[i];
     for (int b = 0; b < SQZ_RATE_BUCKETS; b++) total += bucket[b];
-    for (int i = 0; i < SQZ_RATE_DIRECT; i++)
-        model->direct[i] = (float)(log2(total / direct[i]) + (i > 0 ? 1 : 0));
+    for (int i = 0; i < SQZ_RATE_DIRECT; i++) model->direct[i] = (float)(log2(total / direct[i]) + (i > 0 ? 1 : 0));
     for (unsigned b = 0; b < SQZ_RATE_BUCKETS; b++)
         model->bucket[b] = (float)(log2(total / bucket[b]) + bucket_extra_nbits(b));
 }

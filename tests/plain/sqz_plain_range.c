@@ -69,7 +69,7 @@ static struct lane_decoder *lane_start(struct section *s, const struct lane *lan
         l->n_positions *= weight->dim[i];
         l->kernel_w = weight->dim[i];
     }
-    if (l->n_positions > 1024) l->n_positions = l->kernel_w = 1;
+    if (l->n_positions > 1024 || weight->count == 0) l->n_positions = l->kernel_w = 1;
     l->n_outputs = lane->n_rows;
     l->n_inputs = s->row / l->n_positions;
     l->n_channels = s->scan == 0 ? l->n_inputs : l->n_outputs;

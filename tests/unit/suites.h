@@ -48,4 +48,6 @@
     X(test_linalg) \
     X(test_moments) \
     X(test_compensate) \
+    X(test_compensate_methods) \
+    X(test_sequential) \
     X(test_calibrate)

@@ -1,4 +1,4 @@
-/* test_calibrate.c - calibration images, moments of real layers against plain loops, and whole nets compressed. */
+/* test_calibrate.c - calibration images, and moments of real layers against plain sums. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "eval/sequential.h"
 #include "lib/infer.h"
 #include "lib/parallel.h"
+#include "tests/unit/calibration_samples.h"
 #include "tests/unit/image_samples.h"
 #include "tests/unit/random_nets.h"
 
@@ -152,15 +153,6 @@ END_TEST
 
 /* ---- moments of layers -------------------------------------------------------------- */
 
-/* Random images for a net, without a data set. */
-static struct sqz_calibration random_images(const struct sqz_model *model, size_t n, uint64_t seed) {
-    struct sqz_calibration calibration = {.input = model->input, .n_images = n};
-    calibration.image_count = (size_t)model->input.channels * model->input.height * model->input.width;
-    calibration.images = malloc(n * calibration.image_count * sizeof(float));
-    for (size_t i = 0; i < n * calibration.image_count; i++) calibration.images[i] = random_unit(&seed);
-    return calibration;
-}
-
 /* Mean of a layer's output channels over all positions and images, from the engine, without the bias. */
 static void engine_output_mean(const struct sqz_model *model, const struct sqz_calibration *calibration, uint32_t node,
                                double *mean) {
@@ -253,37 +245,14 @@ START_TEST(moments_are_those_of_the_images) {
 }
 END_TEST
 
-/* conv - relu - two branches that meet again - relu - conv - pool - dense: has cuts and nodes that are none. */
-static struct net branched_net(uint64_t seed) {
-    struct net net = net_new(3, 12, 12, seed);
-    uint32_t at = net_conv(&net, 0, 3, 8, square_window(3, 1, 1), 1);
-    at = net_node(&net, SQZ_OP_RELU, &at, 1);
-    uint32_t left = net_conv(&net, at, 8, 6, square_window(1, 1, 0), 1);
-    left = net_node(&net, SQZ_OP_RELU, &left, 1);
-    uint32_t right = net_conv(&net, at, 8, 8, square_window(3, 1, 1), 8);
-    right = net_node(&net, SQZ_OP_RELU, &right, 1);
-    right = net_conv(&net, right, 8, 10, square_window(3, 1, 1), 2);
-    uint32_t both[2] = {left, right};
-    uint32_t joined = net_node(&net, SQZ_OP_CONCAT, both, 2);
-    net.model->nodes[joined].params.concat.axis = 1;
-    at = net_node(&net, SQZ_OP_RELU, &joined, 1);
-    at = net_conv(&net, at, 16, 12, square_window(3, 2, 1), 1);
-    at = net_node(&net, SQZ_OP_RELU, &at, 1);
-    at = net_node(&net, SQZ_OP_GLOBAL_AVERAGE_POOL, &at, 1);
-    at = net_dense(&net, at, 12, 10);
-    net.model->output = at;
-    struct sqz_error err;
-    ck_assert_msg(sqz_model_check(net.model, &err) == SQZ_OK, "%s", err.text);
-    return net;
-}
-
 START_TEST(cuts_of_a_branched_net) {
     struct net net = branched_net(1);
     struct sqz_shape shapes[32];
     bool live[32], cut[32];
     ck_assert_int_eq(sqz_infer_shapes(net.model, 1, 0, 0, shapes, NULL), SQZ_OK);
     sqz_part_cuts(net.model, shapes, live, cut);
-    static const bool expected[] = {true, true, true, false, false, false, false, false, true, true, true, true, true, true};
+    static const bool expected[] = {true,  true, true, false, false, false, false,
+                                    false, true, true, true,  true,  true,  true};
     for (size_t i = 0; i < net.model->n_nodes; i++) {
         ck_assert(live[i]);
         ck_assert_msg(cut[i] == expected[i], "node %zu", i);
@@ -309,7 +278,8 @@ START_TEST(the_cache_changes_nothing) {
         for (size_t k = 0; k < a->n_groups; k++) {
             size_t n = a->blocks[k].n;
             for (size_t e = 0; e < n * n; e++)
-                ck_assert_double_eq_tol(a->blocks[k].own[e], b->blocks[k].own[e], 1e-5 * (1 + fabs(b->blocks[k].own[e])));
+                ck_assert_double_eq_tol(a->blocks[k].own[e], b->blocks[k].own[e],
+                                        1e-5 * (1 + fabs(b->blocks[k].own[e])));
             ck_assert_uint_eq(a->n_positions, b->n_positions);
         }
         sqz_moments_free(a);
@@ -349,274 +319,11 @@ START_TEST(activations_that_overflow_name_their_layer) {
 }
 END_TEST
 
-/* ---- whole nets ------------------------------------------------------------------------ */
-
-static void fill_settings(const struct sqz_model *model, struct sqz_layer_setting setting,
-                          struct sqz_layer_setting *settings) {
-    for (size_t i = 0; i < model->n_weights; i++)
-        settings[i] = model->weights[i].role == SQZ_ROLE_KERNEL ? setting : (struct sqz_layer_setting){0};
-}
-
-/* Compress a copy; the caller frees it. */
-static struct sqz_model *compress(const struct sqz_model *reference, const struct sqz_calibration *calibration,
-                                  struct sqz_layer_setting setting, bool one_pass, struct sqz_layer_result *results,
-                                  size_t *n) {
-    struct sqz_layer_setting settings[64];
-    struct sqz_sequential_options options = {.settings = settings, .one_pass = one_pass};
-    fill_settings(reference, setting, settings);
-    struct sqz_model *model;
-    struct sqz_error err = {0};
-    ck_assert_int_eq(sqz_model_clone(reference, &model, NULL), SQZ_OK);
-    ck_assert_msg(sqz_sequential_compress(model, reference, calibration, &options, results, n, &err) == SQZ_OK, "%s",
-                  err.text);
-    ck_assert_msg(sqz_model_check(model, &err) == SQZ_OK, "%s", err.text);
-    return model;
-}
-
-static double divergence(const struct sqz_model *reference, const struct sqz_model *model,
-                         const struct sqz_calibration *calibration) {
-    float *a, *b;
-    size_t count;
-    ck_assert_int_eq(sqz_calibration_outputs(calibration, reference, &a, &count, NULL), SQZ_OK);
-    ck_assert_int_eq(sqz_calibration_outputs(calibration, model, &b, &count, NULL), SQZ_OK);
-    double kl = sqz_output_distance(a, b, calibration->n_images, count, false).mean_kl;
-    sqz_free(a);
-    sqz_free(b);
-    return kl;
-}
-
-static const struct sqz_layer_setting uniform_setting = {.method = SQZ_LAYER_UNIFORM, .step = 0.5, .lambda = 0.02};
-
-START_TEST(a_whole_net_by_every_method) {
-    struct net net = branched_net(4);
-    struct sqz_calibration calibration = random_images(net.model, 40, 5), other = random_images(net.model, 40, 6);
-    static const struct sqz_layer_setting settings[] = {
-        {.method = SQZ_LAYER_UNIFORM, .step = 0.05},
-        {.method = SQZ_LAYER_UNIFORM, .bits = 7},
-        {.method = SQZ_LAYER_UNIFORM, .step = 0.05, .per_channel = true},
-        {.method = SQZ_LAYER_CODEBOOK, .bits = 6},
-        {.method = SQZ_LAYER_PRUNE, .density = 0.95},
-    };
-    struct sqz_layer_result results[64];
-    size_t n;
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        for (int one_pass = 0; one_pass < 2; one_pass++) {
-            struct sqz_model *model = compress(net.model, &calibration, settings[i], one_pass == 1, results, &n);
-            ck_assert_uint_eq(n, 6);
-            for (size_t k = 0; k < n; k++) {
-                ck_assert(results[k].reached);
-                ck_assert_uint_eq(results[k].n_blocks, 1);
-                const struct sqz_weight *kernel = &model->weights[results[k].weight];
-                ck_assert_uint_eq(results[k].stats.count, kernel->count);
-                ck_assert((kernel->packed != NULL) == (settings[i].method != SQZ_LAYER_PRUNE));
-            }
-            ck_assert_double_lt(divergence(net.model, model, &other), 0.01);
-            sqz_model_free(model);
-        }
-    free(calibration.images);
-    free(other.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-/* On the net as compressed so far, later layers make up for earlier ones. */
-START_TEST(sequential_calibration_beats_one_pass) {
-    double one = 0, sequential = 0;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
-        struct net net = branched_net(seed);
-        struct sqz_calibration calibration = random_images(net.model, 60, 5), other = random_images(net.model, 60, 6);
-        struct sqz_layer_result results[64];
-        size_t n;
-        struct sqz_model *a = compress(net.model, &calibration, uniform_setting, true, results, &n);
-        struct sqz_model *b = compress(net.model, &calibration, uniform_setting, false, results, &n);
-        one += divergence(net.model, a, &other);
-        sequential += divergence(net.model, b, &other);
-        sqz_model_free(a);
-        sqz_model_free(b);
-        free(calibration.images);
-        free(other.images);
-        sqz_model_free(net.model);
-    }
-    ck_assert_double_lt(sequential, one);
-}
-END_TEST
-
-START_TEST(a_whole_net_whatever_the_threads) {
-    struct net net = branched_net(5);
-    struct sqz_calibration calibration = random_images(net.model, 30, 5);
-    struct sqz_layer_result results[64];
-    size_t n;
-    sqz_set_threads(1);
-    struct sqz_model *a = compress(net.model, &calibration, uniform_setting, false, results, &n);
-    sqz_set_threads(3);
-    struct sqz_model *b = compress(net.model, &calibration, uniform_setting, false, results, &n);
-    sqz_set_threads(0);
-    for (size_t i = 0; i < a->n_weights; i++) {
-        if (a->weights[i].packed) {
-            ck_assert_mem_eq(a->weights[i].packed->levels, b->weights[i].packed->levels,
-                             a->weights[i].count * sizeof(int16_t));
-            ck_assert_float_eq(a->weights[i].packed->steps[0], b->weights[i].packed->steps[0]);
-        } else {
-            ck_assert_mem_eq(a->weights[i].data, b->weights[i].data, a->weights[i].count * sizeof(float));
-        }
-    }
-    sqz_model_free(a);
-    sqz_model_free(b);
-    free(calibration.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-/* A branch that leads nowhere, a Conv without bias, two nodes with one kernel, and a channel that is always off. */
-START_TEST(odd_graphs) {
-    struct net net = net_new(2, 8, 8, 6);
-    uint32_t a = net_conv(&net, 0, 2, 4, square_window(3, 1, 1), 1);
-    struct sqz_weight *bias = &net.model->weights[net.model->nodes[a].bias];
-    bias->data[2] = -1e6f; /* behind the ReLU this channel is dead */
-    uint32_t relu = net_node(&net, SQZ_OP_RELU, &a, 1);
-    uint32_t b = net_conv(&net, relu, 4, 4, square_window(3, 1, 1), 1);
-    net.model->nodes[b].bias = SQZ_NO_WEIGHT;
-    uint32_t relu_b = net_node(&net, SQZ_OP_RELU, &b, 1);
-    uint32_t c = net_node(&net, SQZ_OP_CONV, &relu_b, 1);
-    net.model->nodes[c].kernel = net.model->nodes[b].kernel;
-    net.model->nodes[c].params = net.model->nodes[b].params;
-    net_conv(&net, relu, 4, 5, square_window(1, 1, 0), 1);
-    uint32_t dense = net_dense(&net, c, 4 * 64, 10);
-    net.model->output = dense;
-    struct sqz_error err;
-    ck_assert_msg(sqz_model_check(net.model, &err) == SQZ_OK, "%s", err.text);
-    struct sqz_calibration calibration = random_images(net.model, 64, 5), other = random_images(net.model, 64, 6);
-    const struct sqz_layer_setting setting = {.method = SQZ_LAYER_UNIFORM, .step = 0.05};
-    struct sqz_layer_result results[64];
-    size_t n;
-    struct sqz_model *model = compress(net.model, &calibration, setting, false, results, &n);
-    ck_assert_uint_eq(n, 4);
-    ck_assert(results[0].reached && results[1].reached && results[2].reached && !results[3].reached);
-    ck_assert_uint_eq(results[1].stats.n_dead, 9);
-    ck_assert_ptr_nonnull(model->weights[results[3].weight].packed);
-    ck_assert_double_lt(divergence(net.model, model, &other), 0.01);
-    sqz_model_free(model);
-    free(calibration.images);
-    free(other.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-/* A Conv without bias gets one where the correction wants it. */
-START_TEST(a_missing_bias_is_added) {
-    struct net net = branched_net(7);
-    net.model->nodes[1].bias = SQZ_NO_WEIGHT;
-    struct sqz_calibration calibration = random_images(net.model, 20, 5);
-    for (size_t i = 0; i < calibration.n_images * calibration.image_count; i++) calibration.images[i] += 1;
-    struct sqz_layer_result results[64];
-    size_t n;
-    struct sqz_model *model = compress(net.model, &calibration, uniform_setting, false, results, &n);
-    ck_assert_uint_ne(model->nodes[1].bias, SQZ_NO_WEIGHT);
-    ck_assert_uint_eq(model->weights[model->nodes[1].bias].count, 8);
-    ck_assert_int_eq(model->weights[model->nodes[1].bias].role, SQZ_ROLE_BIAS);
-    sqz_model_free(model);
-    free(calibration.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-static bool stop_after_two(void *context, size_t done, size_t total, const struct sqz_layer_result *result) {
-    (void)result;
-    *(size_t *)context = total;
-    return done < 2;
-}
-
-START_TEST(a_run_can_be_stopped_and_settings_are_checked) {
-    struct net net = branched_net(8);
-    struct sqz_calibration calibration = random_images(net.model, 10, 5);
-    struct sqz_layer_setting settings[64];
-    size_t total = 0, n;
-    struct sqz_layer_result results[64];
-    struct sqz_sequential_options options = {
-        .settings = settings, .progress = stop_after_two, .progress_context = &total};
-    fill_settings(net.model, uniform_setting, settings);
-    struct sqz_model *model;
-    ck_assert_int_eq(sqz_model_clone(net.model, &model, NULL), SQZ_OK);
-    ck_assert_int_eq(sqz_sequential_compress(model, net.model, &calibration, &options, results, &n, NULL), SQZ_OK);
-    ck_assert_uint_eq(n, 2);
-    ck_assert_uint_eq(total, 6);
-    static const struct sqz_layer_setting bad[] = {
-        {.method = SQZ_LAYER_UNIFORM, .step = -1}, {.method = SQZ_LAYER_UNIFORM},
-        {.method = SQZ_LAYER_CODEBOOK, .bits = 9}, {.method = SQZ_LAYER_PRUNE, .density = 0},
-        {.method = SQZ_LAYER_UNIFORM, .step = 1, .lambda = NAN},
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        fill_settings(net.model, bad[i], settings);
-        ck_assert_int_eq(sqz_sequential_compress(model, net.model, &calibration, &options, results, &n, NULL),
-                         SQZ_ARGUMENT);
-    }
-    sqz_model_free(model);
-    free(calibration.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-START_TEST(a_clone_equals_its_original) {
-    struct net net = branched_net(9);
-    struct sqz_calibration calibration = random_images(net.model, 10, 5);
-    struct sqz_layer_result results[64];
-    size_t n;
-    struct sqz_model *model = compress(net.model, &calibration, uniform_setting, false, results, &n), *copy;
-    ck_assert_int_eq(sqz_model_note(model, NULL, "something was done"), SQZ_OK);
-    ck_assert_int_eq(sqz_model_clone(model, &copy, NULL), SQZ_OK);
-    ck_assert_uint_eq(copy->n_nodes, model->n_nodes);
-    ck_assert_uint_eq(copy->n_weights, model->n_weights);
-    ck_assert_str_eq(copy->history[0], model->history[0]);
-    ck_assert_str_eq(copy->nodes[3].name, model->nodes[3].name);
-    ck_assert_double_eq(divergence(model, copy, &calibration), 0);
-    enum sqz_status status = SQZ_OUT_OF_MEMORY;
-    for (long k = 0; status == SQZ_OUT_OF_MEMORY; k++) {
-        struct sqz_model *again;
-        sqz_alloc_fail_after(k);
-        status = sqz_model_clone(model, &again, NULL);
-        sqz_alloc_fail_after(-1);
-        sqz_model_free(again);
-    }
-    ck_assert_int_eq(status, SQZ_OK);
-    sqz_model_free(copy);
-    sqz_model_free(model);
-    free(calibration.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
-START_TEST(running_out_of_memory_is_clean) {
-    struct net net = branched_net(10);
-    struct sqz_calibration calibration = random_images(net.model, 9, 5);
-    struct sqz_layer_setting settings[64];
-    struct sqz_layer_result results[64];
-    struct sqz_sequential_options options = {.settings = settings};
-    fill_settings(net.model, uniform_setting, settings);
-    size_t n, failures = 0;
-    enum sqz_status status = SQZ_OUT_OF_MEMORY;
-    /* A growing stride keeps the number of runs small; every stage is still hit. */
-    for (long k = 0; status != SQZ_OK; k += 1 + k / 12) {
-        struct sqz_model *model;
-        ck_assert_int_eq(sqz_model_clone(net.model, &model, NULL), SQZ_OK);
-        sqz_alloc_fail_after(k);
-        status = sqz_sequential_compress(model, net.model, &calibration, &options, results, &n, NULL);
-        sqz_alloc_fail_after(-1);
-        ck_assert(status == SQZ_OK || status == SQZ_OUT_OF_MEMORY);
-        failures += status != SQZ_OK;
-        sqz_model_free(model);
-    }
-    ck_assert_uint_gt(failures, 20);
-    free(calibration.images);
-    sqz_model_free(net.model);
-}
-END_TEST
-
 Suite *test_calibrate(void) {
     Suite *suite = suite_create("calibrate");
-    TCase *images = tcase_create("images"), *layers = tcase_create("layers"), *nets = tcase_create("nets");
+    TCase *images = tcase_create("images"), *layers = tcase_create("layers");
     tcase_set_timeout(images, 60);
     tcase_set_timeout(layers, 120);
-    tcase_set_timeout(nets, 240);
     tcase_add_test(images, images_are_drawn_without_replacement);
     tcase_add_test(images, broken_images_are_replaced);
     tcase_add_test(images, too_few_images_are_refused);
@@ -626,16 +333,7 @@ Suite *test_calibrate(void) {
     tcase_add_test(layers, cuts_of_a_branched_net);
     tcase_add_test(layers, the_cache_changes_nothing);
     tcase_add_test(layers, activations_that_overflow_name_their_layer);
-    tcase_add_test(nets, a_whole_net_by_every_method);
-    tcase_add_test(nets, sequential_calibration_beats_one_pass);
-    tcase_add_test(nets, a_whole_net_whatever_the_threads);
-    tcase_add_test(nets, odd_graphs);
-    tcase_add_test(nets, a_missing_bias_is_added);
-    tcase_add_test(nets, a_run_can_be_stopped_and_settings_are_checked);
-    tcase_add_test(nets, a_clone_equals_its_original);
-    tcase_add_test(nets, running_out_of_memory_is_clean);
     suite_add_tcase(suite, images);
     suite_add_tcase(suite, layers);
-    suite_add_tcase(suite, nets);
     return suite;
 }

@@ -1,105 +1,16 @@
-/* test_compensate.c - compensated rounding, weight sharing and pruning against brute force and closed forms. */
+/* test_compensate.c - compensated rounding to uniform levels against brute force, and what all methods promise. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/compensate.h"
 #include "lib/memory.h"
 #include "lib/parallel.h"
 #include "lib/rate_model.h"
+#include "tests/unit/made_layer.h"
 #include "tests/unit/random_nets.h"
 
 Suite *test_compensate(void);
-
-/* A made-up layer: correlated inputs with means, at n_positions positions, in the float net and the compressed one. */
-struct layer {
-    size_t groups, n, rows, n_positions;
-    float *x, *x_float; /* [n_positions][groups * n]; x_float NULL when they are the same */
-    float *weights;
-    struct sqz_moments *moments;
-};
-
-static struct layer layer_of_columns(size_t groups, size_t n, size_t rows, size_t n_positions, float *x, float *x_float,
-                                     size_t max_inputs) {
-    struct layer layer = {groups, n, rows, n_positions, x, x_float, malloc(rows * n * sizeof(float)), NULL};
-    uint64_t seed = 7;
-    for (size_t i = 0; i < rows * n; i++) layer.weights[i] = random_unit(&seed) * 0.2f + random_unit(&seed) * 0.1f;
-    ck_assert_int_eq(sqz_moments_new(groups, n, x_float != NULL, max_inputs, &layer.moments, NULL), SQZ_OK);
-    ck_assert_int_eq(sqz_moments_add(layer.moments, x, x_float, n_positions, NULL), SQZ_OK);
-    ck_assert_int_eq(sqz_moments_finish(layer.moments, NULL), SQZ_OK);
-    return layer;
-}
-
-/* Neighbouring inputs correlate; some vary more than others. */
-static float *correlated(size_t groups, size_t n, size_t n_positions, uint64_t seed) {
-    float *x = malloc(n_positions * groups * n * sizeof *x);
-    for (size_t p = 0; p < n_positions; p++) {
-        float last = 0;
-        for (size_t i = 0; i < groups * n; i++) {
-            last = 0.7f * last + random_unit(&seed);
-            x[p * groups * n + i] = last * (1 + (float)(i % 5)) + 0.5f;
-        }
-    }
-    return x;
-}
-
-static struct layer make_layer(size_t groups, size_t n, size_t rows, bool paired) {
-    size_t n_positions = 400;
-    float *x = correlated(groups, n, n_positions, 1), *x_float = NULL;
-    if (paired) {
-        uint64_t seed = 99;
-        x_float = malloc(n_positions * groups * n * sizeof *x_float);
-        for (size_t i = 0; i < n_positions * groups * n; i++) x_float[i] = 1.1f * x[i] + 0.3f * random_unit(&seed);
-    }
-    return layer_of_columns(groups, n, rows, n_positions, x, x_float, 0);
-}
-
-static void layer_free(struct layer *layer) {
-    sqz_moments_free(layer->moments);
-    free(layer->x);
-    free(layer->x_float);
-    free(layer->weights);
-}
-
-static struct sqz_compensator *compensator_of(const struct layer *layer, double damping, bool keep_zeros) {
-    const struct sqz_compensator_options options = {.damping = damping, .keep_zeros = keep_zeros};
-    struct sqz_compensator *compensator;
-    ck_assert_int_eq(
-        sqz_compensator_new(layer->moments, layer->weights, layer->rows, &options, &compensator, NULL), SQZ_OK);
-    return compensator;
-}
-
-/* Mean over the positions of |W x_float - Wq x - change|^2, added up over the rows. */
-static double output_error(const struct layer *layer, const float *values, const float *change) {
-    double sum = 0;
-    for (size_t p = 0; p < layer->n_positions; p++)
-        for (size_t row = 0; row < layer->rows; row++) {
-            size_t group = row / (layer->rows / layer->groups);
-            const float *x = layer->x + (p * layer->groups + group) * layer->n;
-            const float *x_float = layer->x_float ? layer->x_float + (p * layer->groups + group) * layer->n : x;
-            double y = change ? -(double)change[row] : 0;
-            for (size_t i = 0; i < layer->n; i++)
-                y += (double)layer->weights[row * layer->n + i] * (double)x_float[i] -
-                     (double)values[row * layer->n + i] * (double)x[i];
-            sum += y * y;
-        }
-    return sum / (double)layer->n_positions;
-}
-
-static void nearest(const struct layer *layer, float step, float *values) {
-    for (size_t i = 0; i < layer->rows * layer->n; i++) values[i] = step * nearbyintf(layer->weights[i] / step);
-}
-
-static void check_packed(const struct sqz_compensated *result, size_t rows, size_t n) {
-    struct sqz_shape shape = sqz_shape2(rows, n);
-    ck_assert_int_eq(sqz_packed_check(result->packed, &shape, "w", NULL), SQZ_OK);
-    float *values = malloc(rows * n * sizeof *values);
-    sqz_packed_unpack(result->packed, rows, values);
-    ck_assert_mem_eq(values, result->weights, rows * n * sizeof *values);
-    ck_assert_uint_eq(sqz_packed_nonzero(result->packed), result->stats.nonzero);
-    free(values);
-}
 
 /* ---- uniform levels ------------------------------------------------------------ */
 
@@ -366,122 +277,6 @@ START_TEST(blocks_of_inputs) {
 }
 END_TEST
 
-/* ---- codebooks ------------------------------------------------------------------- */
-
-START_TEST(codebooks_of_every_size) {
-    struct layer layer = make_layer(1, 50, 30, true);
-    struct sqz_compensator *compensator = compensator_of(&layer, 0, false);
-    double last = INFINITY;
-    for (unsigned bits = 1; bits <= 8; bits++)
-        for (int prune = 0; prune < 2; prune++) {
-            const struct sqz_codebook_options options = {.bits = bits, .prune = prune == 1, .lambda = prune * 0.02};
-            struct sqz_compensated result;
-            ck_assert_int_eq(sqz_compensate_codebook(compensator, &options, &result, NULL), SQZ_OK);
-            check_packed(&result, 30, 50);
-            ck_assert_uint_le(result.packed->n_codebook, 1u << bits);
-            if (prune == 0) {
-                ck_assert_uint_eq(result.stats.nonzero, 1500);
-                ck_assert_double_lt(result.stats.error, result.stats.plain_error);
-                ck_assert_double_lt(result.stats.error, last);
-                last = result.stats.error;
-            }
-            sqz_compensated_free(&result);
-        }
-    sqz_compensator_free(compensator);
-    layer_free(&layer);
-}
-END_TEST
-
-START_TEST(few_distinct_weights_and_none) {
-    struct layer layer = make_layer(1, 10, 4, false);
-    for (int variant = 0; variant < 3; variant++) {
-        static const float choices[] = {0.5f, -0.25f, 0.125f};
-        for (size_t i = 0; i < 40; i++) layer.weights[i] = variant == 2 ? 0 : choices[i % 3];
-        struct sqz_compensator *compensator = compensator_of(&layer, 0, variant > 0);
-        const struct sqz_codebook_options options = {.bits = 4};
-        struct sqz_compensated result;
-        ck_assert_int_eq(sqz_compensate_codebook(compensator, &options, &result, NULL), SQZ_OK);
-        check_packed(&result, 4, 10);
-        ck_assert_uint_eq(result.packed->n_codebook, variant == 2 ? 0 : 3);
-        for (size_t i = 0; i < 40; i++) ck_assert_float_eq_tol(result.weights[i], layer.weights[i], 1e-4f);
-        sqz_compensated_free(&result);
-        sqz_compensator_free(compensator);
-    }
-    layer_free(&layer);
-}
-END_TEST
-
-/* ---- pruning --------------------------------------------------------------------- */
-
-/* Inverse of a small matrix by Gauss and Jordan. */
-static void invert(double *a, double *inverse, size_t n) {
-    for (size_t i = 0; i < n * n; i++) inverse[i] = i % (n + 1) == 0;
-    for (size_t i = 0; i < n; i++) {
-        double pivot = a[i * n + i];
-        for (size_t j = 0; j < n; j++) {
-            a[i * n + j] /= pivot;
-            inverse[i * n + j] /= pivot;
-        }
-        for (size_t r = 0; r < n; r++) {
-            double factor = a[r * n + i];
-            for (size_t j = 0; r != i && j < n; j++) {
-                a[r * n + j] -= factor * a[i * n + j];
-                inverse[r * n + j] -= factor * inverse[i * n + j];
-            }
-        }
-    }
-}
-
-/* One weight of a row goes; the others must be those of Optimal Brain Surgeon, w - w_p / H_pp H_p with H = A^-1. */
-START_TEST(one_removal_equals_the_closed_form) {
-    size_t n = 6;
-    struct layer layer = make_layer(1, n, 1, false);
-    struct sqz_compensator *compensator = compensator_of(&layer, 1e-6, false);
-    const struct sqz_prune_target target = {.density = 5.0 / 6};
-    struct sqz_compensated result;
-    ck_assert_int_eq(sqz_compensate_prune(compensator, &target, &result, NULL), SQZ_OK);
-    ck_assert_uint_eq(result.stats.nonzero, 5);
-    double a[36], inverse[36], trace = 0;
-    memcpy(a, layer.moments->blocks[0].own, sizeof a);
-    for (size_t i = 0; i < n; i++) trace += a[i * n + i];
-    for (size_t i = 0; i < n; i++) a[i * n + i] += 1e-6 * trace / (double)n;
-    invert(a, inverse, n);
-    size_t gone = 0;
-    while (result.weights[gone] != 0) gone++;
-    double factor = (double)layer.weights[gone] / inverse[gone * n + gone], cheapest = INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        double w = (double)layer.weights[i], expected = w - factor * inverse[gone * n + i];
-        ck_assert_double_eq_tol((double)result.weights[i], expected, 2e-3);
-        cheapest = fmin(cheapest, w * w / inverse[i * n + i]);
-    }
-    ck_assert_double_ge(result.stats.error, cheapest * 0.999);
-    ck_assert_double_le(result.stats.error, result.stats.plain_error * 1.0001);
-    sqz_compensated_free(&result);
-    sqz_compensator_free(compensator);
-    layer_free(&layer);
-}
-END_TEST
-
-START_TEST(densities_are_reached_exactly) {
-    struct layer layer = make_layer(2, 21, 10, true);
-    struct sqz_compensator *compensator = compensator_of(&layer, 0, false);
-    static const double densities[] = {1, 0.999, 0.5, 0.37, 0.1, 0.001};
-    for (int i = 0; i < 6; i++)
-        for (uint32_t block = 0; block < 10; block += 9) {
-            const struct sqz_prune_target target = {.density = densities[i], .block = block};
-            struct sqz_compensated result;
-            ck_assert_int_eq(sqz_compensate_prune(compensator, &target, &result, NULL), SQZ_OK);
-            size_t gone = (size_t)floor(210 * (1 - densities[i]) + 0.5);
-            ck_assert_uint_eq(result.stats.nonzero, 210 - gone);
-            ck_assert_ptr_null(result.packed);
-            if (densities[i] == 0.5) ck_assert_double_lt(result.stats.error, 0.8 * result.stats.plain_error);
-            sqz_compensated_free(&result);
-        }
-    sqz_compensator_free(compensator);
-    layer_free(&layer);
-}
-END_TEST
-
 /* ---- promises --------------------------------------------------------------------- */
 
 static void run_all(const struct layer *layer, struct sqz_compensated results[3]) {
@@ -565,7 +360,8 @@ START_TEST(running_out_of_memory_is_clean) {
             sqz_alloc_fail_after(n);
             status = sqz_compensator_new(layer.moments, layer.weights, 4, &options, &compensator, NULL);
             if (status == SQZ_OK && method == 0) status = sqz_compensate_uniform(compensator, &uniform, &result, NULL);
-            if (status == SQZ_OK && method == 1) status = sqz_compensate_codebook(compensator, &codebook, &result, NULL);
+            if (status == SQZ_OK && method == 1)
+                status = sqz_compensate_codebook(compensator, &codebook, &result, NULL);
             if (status == SQZ_OK && method == 2) status = sqz_compensate_prune(compensator, &target, &result, NULL);
             sqz_alloc_fail_after(-1);
             sqz_compensated_free(&result);
@@ -609,10 +405,6 @@ Suite *test_compensate(void) {
     tcase_add_test(tests, inputs_that_never_vary_at_all);
     tcase_add_test(tests, a_mask_is_kept);
     tcase_add_test(tests, blocks_of_inputs);
-    tcase_add_test(tests, codebooks_of_every_size);
-    tcase_add_test(tests, few_distinct_weights_and_none);
-    tcase_add_test(tests, one_removal_equals_the_closed_form);
-    tcase_add_test(tests, densities_are_reached_exactly);
     tcase_add_test(tests, threads_change_nothing);
     tcase_add_test(tests, bad_arguments_are_refused);
     tcase_add_test(tests, running_out_of_memory_is_clean);
