@@ -31,7 +31,6 @@
     X(test_sha256) \
     X(test_image_record) \
     X(test_allocate) \
-    X(test_compress) \
     X(test_hdf5) \
     X(test_npy) \
     X(test_options) \
