@@ -28,7 +28,7 @@ static char message[4096]; /* what the last parse() wrote to standard output and
 /* Parse a line of words separated by spaces. */
 static int parse(struct values *v, const char *line) {
     static char words[1024];
-    char *argv[64];
+    static char *argv[64]; /* the operands stay in it */
     int argc = 0;
     *v = (struct values){.real = 0.5};
     snprintf(words, sizeof words, "%s", line);
