@@ -26,7 +26,7 @@ struct sqz_encode_options {
 /*
  * Encode the whole model. Kernels without packed levels are stored as float32
  * (fp16 where that is exact). Deterministic: the same model and options give
- * the same bytes for any thread count.
+ * the same bytes for any thread count. SQZ_NONFINITE: a reader would refuse it.
  */
 enum sqz_status sqz_container_encode(const struct sqz_model *model, const struct sqz_encode_options *options,
                                      struct sqz_buffer *out, struct sqz_error *err);

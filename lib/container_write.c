@@ -21,13 +21,17 @@ static uint32_t bits_of(float f) {
 static bool fits_half(const float *data, size_t n, bool lossy) {
     for (size_t i = 0; i < n; i++) {
         float back = sqz_half_to_float(sqz_float_to_half(data[i]));
-        if (lossy ? isfinite(data[i]) && !isfinite(back) : bits_of(back) != bits_of(data[i])) return false;
+        if (lossy ? !isfinite(back) : bits_of(back) != bits_of(data[i])) return false;
     }
     return true;
 }
 
 static enum sqz_status encode_floats(const struct sqz_weight *weight, enum sqz_bias_kind bias, struct sqz_buffer *out,
                                      struct sqz_error *err) {
+    for (size_t i = 0; i < weight->count; i++)
+        if (!isfinite(weight->data[i]))
+            return sqz_fail(err, SQZ_NONFINITE, "weight %s holds %s at index %zu", weight->name,
+                            isnan(weight->data[i]) ? "NaN" : "infinity", i);
     bool lossy = weight->role != SQZ_ROLE_KERNEL && bias != SQZ_BIAS_FP32;
     bool half = fits_half(weight->data, weight->count, lossy);
     size_t nbytes;

@@ -101,7 +101,7 @@ static uint32_t shared_zeros(const float *floats, size_t n) {
 
 /* Checked, so that a hostile difference cannot overflow: |previous| < 2^31 and difference < 2^62. */
 static bool ordered_valid(int64_t ordered, uint32_t shift) {
-    int64_t limit = ORDERED_LIMIT >> shift;
+    int64_t limit = ((ORDERED_LIMIT - 1) >> shift) + 1; /* the first that is too large, also where bits are cut off */
     return ordered != 0 && ordered > -limit && ordered < limit;
 }
 

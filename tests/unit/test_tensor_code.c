@@ -309,6 +309,70 @@ START_TEST(hostile_positions_are_refused) {
 }
 END_TEST
 
+/* A bitmap over a tensor without any level in use once made the decoder read from the empty list of them. */
+START_TEST(weights_without_values_are_refused) {
+    struct hostile h;
+    char text[sizeof((struct sqz_error *)0)->text];
+    float step = 1;
+    hostile_init(&h);
+    h.form.storage = SQZ_STORAGE_UNIFORM;
+    h.form.layout = SQZ_LAYOUT_BITMAP;
+    h.form.codebook = NULL;
+    h.form.n_steps = 1;
+    h.form.steps = &step;
+    h.form.n_values = 0;
+    h.form.width = 4;
+    memcpy(h.value_lengths, (uint8_t[]){1, 0, 0}, 3);
+    h.position_lengths[0] = 1; /* no bit set */
+    ck_assert_msg(hostile_decode(&h, 0, text) == SQZ_OK, "%s", text);
+    h.position_lengths[0] = 0;
+    h.position_lengths[15] = 1; /* every bit set */
+    ck_assert_int_eq(hostile_decode(&h, 0, text), SQZ_MALFORMED);
+    ck_assert_str_eq(text, "weight w: lane 0 has weights but there are no values");
+}
+END_TEST
+
+/* Bytes that no encoder writes and that decoders took in different ways, or not at all. */
+START_TEST(ambiguous_bytes_are_refused) {
+    struct hostile h;
+    char text[sizeof((struct sqz_error *)0)->text];
+    struct sqz_buffer section = {0}, longer = {0};
+    struct sqz_packed *back = NULL;
+    struct sqz_shape shape = sqz_shape2(4, 1);
+    struct sqz_error err = {0};
+    hostile_init(&h);
+    ck_assert_msg(hostile_decode(&h, 1, text) == SQZ_OK, "%s", text);
+    ck_assert_int_eq(sqz_form_write(&h.form, &section, NULL), SQZ_OK);
+    const size_t side_nbytes = section.data[1];
+    /* Side information that goes on behind its last field. */
+    sqz_put_u8(&longer, section.data[0]);
+    sqz_put_u8(&longer, (uint8_t)(side_nbytes + 40));
+    sqz_put_bytes(&longer, section.data + 2, side_nbytes);
+    for (int i = 0; i < 40; i++) sqz_put_u8(&longer, 0);
+    sqz_put_u8(&longer, h.lane[0]);
+    ck_assert_int_eq(sqz_tensor_decode(longer.data, longer.nbytes, &shape, 4, "w", &back, &err), SQZ_MALFORMED);
+    ck_assert_str_eq(err.text, "weight w: the side information is not valid");
+    /* Side information that begins with a number outside the coder's interval. */
+    sqz_put_u8(&section, h.lane[0]);
+    section.data[2] |= 0x80;
+    ck_assert_int_eq(sqz_tensor_decode(section.data, section.nbytes, &shape, 4, "w", &back, &err), SQZ_MALFORMED);
+    ck_assert_str_eq(err.text, "weight w: the side information is not valid");
+    /* The same of a lane, and a lane of zeros with bytes. */
+    struct sqz_range_params params = {.max_positive = 1, .has_zero = true};
+    struct sqz_range_geometry geometry = sqz_range_geometry_of(&shape, 4, 1, SQZ_SCAN_BY_OUTPUT);
+    const uint8_t high[8] = {0x80}, some[8] = {0x20};
+    int16_t levels[4];
+    ck_assert_int_eq(sqz_range_decode_rows(&params, &geometry, some, 8, levels, "w", &err), SQZ_OK);
+    ck_assert_int_eq(sqz_range_decode_rows(&params, &geometry, high, 8, levels, "w", &err), SQZ_MALFORMED);
+    ck_assert_str_eq(err.text, "weight w: a lane begins with a number out of range");
+    params.max_positive = 0;
+    ck_assert_int_eq(sqz_range_decode_rows(&params, &geometry, some, 0, levels, "w", &err), SQZ_OK);
+    ck_assert_int_eq(sqz_range_decode_rows(&params, &geometry, some, 1, levels, "w", &err), SQZ_MALFORMED);
+    sqz_buffer_free(&section);
+    sqz_buffer_free(&longer);
+}
+END_TEST
+
 START_TEST(first_byte_is_checked) {
     struct sqz_shape shape = sqz_shape2(10, 10);
     struct sqz_packed *packed = sample_codebook(100, 4, 1, 1), *back;
@@ -391,6 +455,8 @@ Suite *test_tensor_code(void) {
     tcase_add_loop_test(tcase, damaged_sections_are_survived, 0, N_CODERS);
     tcase_add_test(tcase, hostile_forms_are_refused);
     tcase_add_test(tcase, hostile_positions_are_refused);
+    tcase_add_test(tcase, weights_without_values_are_refused);
+    tcase_add_test(tcase, ambiguous_bytes_are_refused);
     tcase_add_test(tcase, first_byte_is_checked);
     tcase_add_test(tcase, broken_promises_are_refused);
     tcase_add_loop_test(tcase, short_of_memory, 0, N_CODERS);
