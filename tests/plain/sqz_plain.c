@@ -113,7 +113,8 @@ static void input_description(struct plain_bytes *graph, struct plain_input *inp
     for (int i = 0; i < 4; i++) {
         input->std[i] = plain_f32(graph);
         if (input->std[i] == 0) plain_refuse(graph->p, "an std is 0");
-        if (!isfinite(input->mean[i]) || !isfinite(input->std[i])) plain_refuse(graph->p, "a mean or std is not finite");
+        if (!isfinite(input->mean[i]) || !isfinite(input->std[i]))
+            plain_refuse(graph->p, "a mean or std is not finite");
     }
     if (!isfinite(input->scale)) plain_refuse(graph->p, "the scale is not finite");
 }
@@ -381,13 +382,13 @@ static void file(struct plain *p, const uint8_t *data, size_t nbytes, uint64_t m
         if (model->weights[i].count > left) plain_refuse(p, "there are more weights than this reader allows");
         left -= model->weights[i].count;
     }
-    for (size_t i = 0; i < n_tensors; i++) {
-        const uint8_t *section = plain_take(&all, section_nbytes[i]);
-        if ((uint32_t)crc32(0, section, (uInt)section_nbytes[i]) != section_crc[i])
+    const uint8_t *section = data + all.at;
+    for (size_t i = 0; i < n_tensors; i++)
+        if ((uint32_t)crc32(0, plain_take(&all, section_nbytes[i]), (uInt)section_nbytes[i]) != section_crc[i])
             plain_refuse(p, "the checksum of a section is wrong");
-        plain_section(p, section, section_nbytes[i], &model->weights[i]);
-    }
     if (plain_left(&all) > 0) plain_refuse(p, "bytes follow the last section");
+    for (size_t i = 0; i < n_tensors; section += section_nbytes[i++])
+        plain_section(p, section, section_nbytes[i], &model->weights[i]);
 }
 
 /* The model and the list of all its memory. */

@@ -1,4 +1,6 @@
-/* sqz_plain.h - a second, plain decoder of the .sqz format, written from formats/SQZ.md alone, in the order of its text. */
+/* sqz_plain.h - a second, plain decoder of the .sqz format, written from formats/SQZ.md alone, in the order of its
+ * text.
+ */
 #ifndef SQZ_TESTS_PLAIN_SQZ_PLAIN_H
 #define SQZ_TESTS_PLAIN_SQZ_PLAIN_H
 

@@ -50,9 +50,9 @@ static void end_of_bits(struct bits *bits) {
 /* 7.3 */
 struct table {
     uint32_t n_used;
-    uint32_t *symbols;   /* [n_used] sorted by (length, symbol) */
-    uint32_t count[16];  /* symbols of each length */
-    bool single;         /* one symbol, which takes no bits */
+    uint32_t *symbols;  /* [n_used] sorted by (length, symbol) */
+    uint32_t count[16]; /* symbols of each length */
+    bool single;        /* one symbol, which takes no bits */
 };
 
 static struct table huffman_table(struct section *s, const uint8_t *lengths, uint32_t n) {

@@ -96,8 +96,7 @@ struct context {
 };
 
 static struct context context(const struct lane_decoder *l, uint64_t k, uint64_t c) {
-    static const int64_t class_limits[] = {24,  40,  64,  96,  128, 168,  216, 280,
-                                           360, 480, 664, 920, 1408, 2304, 4096};
+    static const int64_t class_limits[] = {24, 40, 64, 96, 128, 168, 216, 280, 360, 480, 664, 920, 1408, 2304, 4096};
     static const int64_t lean_limits[] = {24, 64, 128, 224, 384, 640, 1024};
     uint64_t n = l->n_channels, w = l->kernel_w;
     bool left = l->n_positions > 1 && k % w > 0, up = l->n_positions > 1 && k >= w;
@@ -138,8 +137,7 @@ static void decisions(struct lane_decoder *l, uint64_t k, uint64_t first, unsign
     unsigned m[CHUNK], bucket[CHUNK];
     for (unsigned i = 0; i < n; i++) at[i] = context(l, k, first + i);
 
-    for (unsigned i = 0; i < n; i++)
-        nonzero[i] = s->has_zero ? modelled_bit(d, &l->nonzero[at[i].class][at[i].l]) : 1;
+    for (unsigned i = 0; i < n; i++) nonzero[i] = s->has_zero ? modelled_bit(d, &l->nonzero[at[i].class][at[i].l]) : 1;
 
     for (unsigned i = 0; i < n; i++) {
         if (!nonzero[i]) continue;

@@ -56,7 +56,8 @@ void plain_section(struct plain *p, const uint8_t *data, uint64_t nbytes, struct
     s->storage = form & 3;
     s->layout = form >> 2 & 3;
     s->coder = form >> 4 & 3;
-    if (form >> 6 != 0 || s->layout > GAPS || s->coder > RANGE) plain_refuse(p, "a section is stored in an unknown way");
+    if (form >> 6 != 0 || s->layout > GAPS || s->coder > RANGE)
+        plain_refuse(p, "a section is stored in an unknown way");
     if (s->coder == RANGE && s->layout != 0) plain_refuse(p, "a range-coded section has a layout");
     if (s->storage < CODEBOOK && form >> 2 != 0) plain_refuse(p, "a section of floats has a layout or a coder");
 

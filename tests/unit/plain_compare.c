@@ -137,8 +137,8 @@ const char *plain_difference(struct sqz_model *model, const struct plain_model *
     if (strcmp(model->source, plain->source) != 0) DIFFER("source: %.40s and %.40s", model->source, plain->source);
     if ((text = input_difference(&model->input, &plain->input))) return text;
     if ((text = nodes_difference(model, plain))) return text;
-    if ((text = strings_difference("class", model->class_names, model->n_classes_named, plain->classes,
-                                   plain->n_classes)))
+    if ((text =
+             strings_difference("class", model->class_names, model->n_classes_named, plain->classes, plain->n_classes)))
         return text;
     if ((text = strings_difference("history", model->history, model->n_history, plain->history, plain->n_history)))
         return text;
@@ -174,7 +174,7 @@ static uint32_t add_node(uint32_t crc, const struct plain_node *node) {
 
 uint32_t plain_digest(const struct plain_model *plain) {
     const struct plain_input *input = &plain->input;
-    const uint64_t sizes[] = {input->channels, input->height, input->width, input->resize_short,
+    const uint64_t sizes[] = {input->channels, input->height, input->width,  input->resize_short,
                               input->squash,   input->order,  input->filter, plain->output};
     uint32_t crc = add_strings(add_strings(0, &plain->arch, 1), &plain->source, 1);
     crc = ADD(crc, sizes);
