@@ -11,7 +11,7 @@
 /* Fewer images than this say too little about a layer's inputs. */
 #define SQZ_CALIBRATION_MIN_IMAGES 8
 
-#define SQZ_CALIBRATION_DEFAULT_IMAGES 300 /* where SqueezeNet's accuracy stops growing */
+#define SQZ_CALIBRATION_DEFAULT_IMAGES 300 /* where SqueezeNet's divergence on other images stops falling */
 
 struct sqz_calibration_options {
     size_t n_images; /* drawn without replacement; 0: SQZ_CALIBRATION_DEFAULT_IMAGES; fewer when there are fewer */

