@@ -59,7 +59,7 @@ struct cmd_search_state {
     struct sqz_dataset *calib;
     struct sqz_compressor *compressor;
     struct cmd_progress progress; /* of the current stage */
-    char stage[64];
+    char stage[96];
     double start; /* seconds */
 };
 

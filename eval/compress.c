@@ -186,6 +186,9 @@ static enum sqz_status make_curves(struct sqz_compressor *c, struct sqz_error *e
             points[k] = curve_point(&layer->points[k], smooth ? layer->points[k].setting.step : (double)(k + 1));
         c->curves[i] = (struct sqz_curve){per_layer, points, smooth};
     }
+    struct sqz_allocation smallest;
+    SQZ_TRY(sqz_allocate(c->curves, n, 0, c->choices, &smallest, err));
+    c->smallest_nbits = smallest.nbits;
     return SQZ_OK;
 }
 
@@ -363,13 +366,19 @@ enum sqz_status sqz_compressor_build(struct sqz_compressor *c, double target_nbi
     SQZ_TRY(sqz_allocate(c->curves, n, target_nbits, c->choices, &allocation, err));
     out->nbits = allocation.nbits;
     out->predicted_kl = allocation.kl;
-    out->is_smallest = allocation.nbits > target_nbits;
+    out->is_smallest = allocation.nbits <= c->smallest_nbits;
     out->is_largest = allocation.lambda <= SQZ_ALLOCATION_FREE;
     snprintf(c->stage, sizeof c->stage, "compress, try %u", ++c->n_tries);
     SQZ_TRY(sqz_model_clone(c->model, &model, err));
     enum sqz_status status = compress_and_encode(c, model, out, err);
     sqz_model_free(model);
     if (status == SQZ_OK) status = measure(c, out, err);
-    if (status != SQZ_OK) sqz_candidate_free(out);
-    return status;
+    if (status != SQZ_OK) {
+        sqz_candidate_free(out);
+        return status;
+    }
+    char result[80];
+    snprintf(result, sizeof result, "try %u gave %zu bytes, divergence %.4f", c->n_tries, out->file.nbytes, out->kl);
+    sqz_compressor_report(c, result, 1, 1);
+    return SQZ_OK;
 }

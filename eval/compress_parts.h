@@ -32,6 +32,7 @@ struct sqz_compressor {
     struct sqz_curve *curves;       /* [n_layers] */
     struct sqz_curve_point *points; /* [n_layers][n_settings] */
     struct sqz_choice *choices;     /* [n_layers] */
+    double smallest_nbits; /* that the curves allow */
     size_t fixed_nbytes;
     unsigned n_tries;
     char stage[64];
