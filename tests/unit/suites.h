@@ -49,4 +49,10 @@
     X(test_compensate) \
     X(test_compensate_methods) \
     X(test_sequential) \
-    X(test_calibrate)
+    X(test_calibrate) \
+    X(test_plain_decoder) \
+    X(test_cases_compression) \
+    X(test_cases_formats) \
+    X(test_cases_evaluation) \
+    X(test_short_memory) \
+    X(test_real_weights)
