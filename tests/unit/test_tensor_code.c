@@ -7,6 +7,7 @@
 #include "lib/memory.h"
 #include "lib/parallel.h"
 #include "lib/tensor_code.h"
+#include "tests/unit/effort.h"
 #include "tests/unit/packed_samples.h"
 
 static const enum sqz_coder coders[] = {SQZ_CODER_HUFFMAN, SQZ_CODER_RANGE};
@@ -199,7 +200,7 @@ START_TEST(damaged_sections_are_survived) {
         struct sqz_buffer section = {0};
         encode(packed, &shape, coders[_i], &section);
         for (size_t i = 0; i < 16; i++) decode_damaged(section.data, section.nbytes * i / 16, &shape, count);
-        for (size_t i = 0; i < 300; i++) {
+        for (size_t i = 0; i < EFFORT(200, 50); i++) {
             /* The side information comes first and is where damage does most. */
             size_t at = sample_random(&state) % (i % 3 ? 120 : section.nbytes);
             uint8_t flip = (uint8_t)(1u << sample_random(&state) % 8);
