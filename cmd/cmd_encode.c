@@ -104,9 +104,10 @@ int cmd_encode(int argc, char **argv) {
         {.name = "bias",
          .kind = CMD_CHOICE,
          .value = "TYPE",
-         .choices = "fp16 fp32",
+         .choices = "fp16 fp32 8 10", /* the order of enum sqz_bias_kind */
          .target = &encode.bias,
-         .help = "Store biases, scales and shifts as fp16, the default, or fp32."},
+         .help = "Store biases, scales and shifts as fp16, the default, or fp32; 8 or 10: biases as levels of so many "
+                 "bits with a step for each layer."},
         CMD_READ_OPTIONS(encode.read),
         {0},
     };
@@ -121,7 +122,7 @@ int cmd_encode(int argc, char **argv) {
             "Codes the shared values of a model that went through sqz-quantize, without further loss. A layer whose "
             "floats take at most 256 distinct values besides zero is coded exactly as well, so that a decoded model "
             "may be encoded again; other layers are stored as they are, with a warning. Biases lose precision "
-            "beyond fp16 unless --bias fp32 is given.\n\n"
+            "beyond what --bias says.\n\n"
             "The same model gives the same bytes, whatever the number of threads.",
         .example = "sqz-encode quantized.h5 -o model.sqz\n"
                    "sqz-quantize m.onnx --bits 6 | sqz-encode --bias fp32 -o m.sqz",

@@ -30,6 +30,14 @@ sqz-encode c.h5 --bias fp32 -q -o exact.sqz
 sqz-export exact.sqz --to npz -q -o exact.npz
 same c.npz exact.npz
 run_masked sqz-export d.sqz -o d.npz
+# As levels they are smaller still, in steps of the file's own.
+for bits in 8 10; do
+    sqz-encode c.h5 --bias $bits -q -o levels$bits.sqz
+    holds "biases of $bits bits are smaller" "$(stat -c %s levels$bits.sqz)" "<" "$(stat -c %s d.sqz)"
+    sqz-decode levels$bits.sqz -q -o levels.h5
+    sqz-encode levels.h5 --bias $bits -q -o again.sqz
+    same levels$bits.sqz again.sqz
+done
 # The reported bytes are those on the disk, and the ledger adds up to them.
 sqz-encode c.h5 --json -o d.sqz >encode.json
 sqz-info d.sqz --json >info.json
