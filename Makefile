@@ -174,10 +174,16 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libsqz.a
 	@echo "  LD    $@"
 	$(Q)$(CC_fuzz) $(CFLAGS) -fsanitize=fuzzer $(SANITIZE) -o $@ $^ $(LIBS)
 
-fuzz: $(FUZZERS:%=build/fuzz/%) ## fuzz the readers for FUZZ_SECONDS each (needs clang: make deps-fuzz)
+# The golden files, and the same nets as ONNX and as working files.
+build/fuzz/seeds: build/release/sqz
+	$(Q)mkdir -p $@ && cp tests/golden/graph_*.sqz tests/golden/huffman_[1b]*.sqz tests/golden/range_[8u]*.sqz $@
+	$(Q)for f in $@/*.sqz; do build/release/sqz-export $$f --to onnx -q -o $$f.onnx && \
+		build/release/sqz-decode $$f -q -o $$f.h5; done
+
+fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz the readers for FUZZ_SECONDS each (needs clang: make deps-fuzz)
 	$(Q)for f in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$f && \
 		build/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -artifact_prefix=build/fuzz/ -print_final_stats=1 \
-		build/fuzz/corpus/$$f || exit 1; done
+		build/fuzz/corpus/$$f build/fuzz/seeds || exit 1; done
 
 samples: build/release/classify ## build the example programs
 
