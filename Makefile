@@ -72,7 +72,7 @@ CHECK_CFLAGS = $(shell pkg-config --cflags check)
 CHECK_LIBS = $(shell pkg-config --libs check)
 
 DEPS := gcc make pkg-config zlib1g-dev libhdf5-dev protobuf-c-compiler libprotobuf-c-dev libjpeg-dev libpng-dev \
-        libjansson-dev libzip-dev libopenblas-serial-dev liblapacke-dev
+        libjansson-dev libzip-dev libopenblas-pthread-dev liblapacke-dev
 DEPS_TEST := check dataset-fashion-mnist
 DEPS_FUZZ := clang libclang-rt-14-dev libomp-14-dev
 
