@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +36,6 @@ char *sqz_hdf5_escape(const char *name) {
     }
     *p = '\0';
     return escaped;
-}
-
-void sqz_hdf5_quiet(void) {
-    /* After a write failed on a full disk, the library's exit handler walks into the file it could not close. */
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    H5PLset_loading_state(0);
 }
 
 enum sqz_status sqz_hdf5_temporary(int *fd, char **path, struct sqz_error *err) {

@@ -16,6 +16,8 @@
  *       dataset levels     uint8 or int16, the weight's own shape
  *       dataset codebook   float32 [n] (levels are codebook indices plus one), or
  *       dataset steps      float32 [1 or output channels] (levels are multiples)
+ *       attribute trellis_states   integer, beside steps: the levels obey a
+ *                          trellis (see SQZ.md, 4.1); absent when they do not
  *
  * Behind the end of the HDF5 data, where the library does not look, stand 16
  * bytes: "SQZCRC32", the CRC-32 (as zlib's) of all bytes before them, and four
@@ -28,6 +30,7 @@
  */
 #define SQZ_HDF5_FORMAT "sqz working file"
 #define SQZ_HDF5_VERSION 1
+#define SQZ_HDF5_TRELLIS "trellis_states"
 
 #define SQZ_HDF5_TRAILER_MAGIC "SQZCRC32"
 #define SQZ_HDF5_TRAILER_NBYTES 16u
@@ -37,9 +40,6 @@ uint32_t sqz_hdf5_checksum(const struct sqz_source *source, size_t nbytes);
 
 /* The link name of a weight, from sqz_alloc(); NULL when memory is short. */
 char *sqz_hdf5_escape(const char *name);
-
-/* Keep the HDF5 library from printing its error stack, loading plug-ins and running code at exit; call it first. */
-void sqz_hdf5_quiet(void);
 
 /* A new temporary file, open for reading and writing; the caller unlinks *path (sqz_alloc()ed) and frees it. */
 enum sqz_status sqz_hdf5_temporary(int *fd, char **path, struct sqz_error *err);

@@ -1,11 +1,11 @@
 /* hdf5_write.c - writes a model as an HDF5 working file. */
 #include <errno.h>
 #include <fcntl.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "formats/hdf5_library.h"
 #include "formats/hdf5_parts.h"
 #include "lib/graph_code.h"
 
@@ -17,26 +17,25 @@ static enum sqz_status write_failed(struct sqz_error *err, const char *what) {
 }
 
 static bool write_text(hid_t file, const char *name, const char *text) {
-    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+    hid_t type = hdf5.Tcopy(hdf5.T_C_S1), space = hdf5.Screate(H5S_SCALAR);
     size_t length = strlen(text);
-    H5Tset_size(type, length ? length : 1);
-    H5Tset_strpad(type, H5T_STR_NULLPAD);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool good = attribute >= 0 && H5Awrite(attribute, type, text) >= 0;
-    if (attribute >= 0) good &= H5Aclose(attribute) >= 0;
-    H5Sclose(space);
-    H5Tclose(type);
+    hdf5.Tset_size(type, length ? length : 1);
+    hdf5.Tset_strpad(type, H5T_STR_NULLPAD);
+    hdf5.Tset_cset(type, H5T_CSET_UTF8);
+    hid_t attribute = hdf5.Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool good = attribute >= 0 && hdf5.Awrite(attribute, type, text) >= 0;
+    if (attribute >= 0) good &= hdf5.Aclose(attribute) >= 0;
+    hdf5.Sclose(space);
+    hdf5.Tclose(type);
     return good;
 }
 
-static bool write_version(hid_t file) {
-    const int version = SQZ_HDF5_VERSION;
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(file, "version", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool good = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT, &version) >= 0;
-    if (attribute >= 0) good &= H5Aclose(attribute) >= 0;
-    H5Sclose(space);
+static bool write_integer(hid_t object, const char *name, int value) {
+    hid_t space = hdf5.Screate(H5S_SCALAR);
+    hid_t attribute = hdf5.Acreate2(object, name, hdf5.T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool good = attribute >= 0 && hdf5.Awrite(attribute, hdf5.T_NATIVE_INT, &value) >= 0;
+    if (attribute >= 0) good &= hdf5.Aclose(attribute) >= 0;
+    hdf5.Sclose(space);
     return good;
 }
 
@@ -59,7 +58,7 @@ static char *history_text(const struct sqz_model *model) {
 static enum sqz_status write_attributes(hid_t file, const struct sqz_model *model, struct sqz_error *err) {
     char *history = history_text(model);
     if (!history) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
-    bool good = write_text(file, "sqz_format", SQZ_HDF5_FORMAT) && write_version(file) &&
+    bool good = write_text(file, "sqz_format", SQZ_HDF5_FORMAT) && write_integer(file, "version", SQZ_HDF5_VERSION) &&
                 write_text(file, "arch", model->arch) && write_text(file, "source", model->source) &&
                 write_text(file, "history", history);
     sqz_free(history);
@@ -68,11 +67,11 @@ static enum sqz_status write_attributes(hid_t file, const struct sqz_model *mode
 
 /* Object headers without times: the same model gives the same bytes. */
 static hid_t dataset_properties(void) {
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_obj_track_times(properties, 0);
-    H5Pset_layout(properties, H5D_CONTIGUOUS);
+    hid_t properties = hdf5.Pcreate(hdf5.P_DATASET_CREATE);
+    hdf5.Pset_obj_track_times(properties, 0);
+    hdf5.Pset_layout(properties, H5D_CONTIGUOUS);
     /* Every byte is about to be written. */
-    H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
+    hdf5.Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
     return properties;
 }
 
@@ -80,23 +79,23 @@ static bool write_dataset(hid_t parent, const char *name, hid_t file_type, hid_t
                           const struct sqz_shape *shape, const void *data) {
     hsize_t dims[SQZ_MAX_RANK];
     for (uint32_t d = 0; d < shape->rank; d++) dims[d] = shape->dim[d];
-    hid_t space = shape->rank ? H5Screate_simple((int)shape->rank, dims, NULL) : H5Screate(H5S_SCALAR);
+    hid_t space = shape->rank ? hdf5.Screate_simple((int)shape->rank, dims, NULL) : hdf5.Screate(H5S_SCALAR);
     hid_t properties = dataset_properties();
-    hid_t dataset = H5Dcreate2(parent, name, file_type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    hid_t dataset = hdf5.Dcreate2(parent, name, file_type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
     bool good = dataset >= 0;
-    if (good && H5Sget_simple_extent_npoints(space) > 0)
-        good = H5Dwrite(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
-    if (dataset >= 0) good &= H5Dclose(dataset) >= 0;
-    H5Pclose(properties);
-    H5Sclose(space);
+    if (good && hdf5.Sget_simple_extent_npoints(space) > 0)
+        good = hdf5.Dwrite(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+    if (dataset >= 0) good &= hdf5.Dclose(dataset) >= 0;
+    hdf5.Pclose(properties);
+    hdf5.Sclose(space);
     return good;
 }
 
 static hid_t create_group(hid_t parent, const char *name) {
-    hid_t properties = H5Pcreate(H5P_GROUP_CREATE);
-    H5Pset_obj_track_times(properties, 0);
-    hid_t group = H5Gcreate2(parent, name, H5P_DEFAULT, properties, H5P_DEFAULT);
-    H5Pclose(properties);
+    hid_t properties = hdf5.Pcreate(hdf5.P_GROUP_CREATE);
+    hdf5.Pset_obj_track_times(properties, 0);
+    hid_t group = hdf5.Gcreate2(parent, name, H5P_DEFAULT, properties, H5P_DEFAULT);
+    hdf5.Pclose(properties);
     return group;
 }
 
@@ -110,13 +109,14 @@ static bool write_packed(hid_t parent, const char *name, const struct sqz_weight
     const struct sqz_packed *packed = weight->packed;
     hid_t group = create_group(parent, name);
     if (group < 0) return false;
-    hid_t level_type = fits_uint8(packed) ? H5T_STD_U8LE : H5T_STD_I16LE;
-    bool good = write_dataset(group, "levels", level_type, H5T_NATIVE_INT16, &weight->shape, packed->levels);
+    hid_t level_type = fits_uint8(packed) ? hdf5.T_STD_U8LE : hdf5.T_STD_I16LE;
+    bool good = write_dataset(group, "levels", level_type, hdf5.T_NATIVE_INT16, &weight->shape, packed->levels);
     bool codebook = packed->kind == SQZ_LEVELS_CODEBOOK;
     struct sqz_shape shape = sqz_shape1(codebook ? packed->n_codebook : packed->n_steps);
-    good = good && write_dataset(group, codebook ? "codebook" : "steps", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, &shape,
+    good = good && write_dataset(group, codebook ? "codebook" : "steps", hdf5.T_IEEE_F32LE, hdf5.T_NATIVE_FLOAT, &shape,
                                  codebook ? packed->codebook : packed->steps);
-    good &= H5Gclose(group) >= 0;
+    if (packed->trellis_states) good = good && write_integer(group, SQZ_HDF5_TRELLIS, (int)packed->trellis_states);
+    good &= hdf5.Gclose(group) >= 0;
     return good;
 }
 
@@ -124,9 +124,9 @@ static enum sqz_status write_weight(hid_t weights, hid_t packed, const struct sq
                                     struct sqz_error *err) {
     char *name = sqz_hdf5_escape(weight->name);
     if (!name) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
-    bool good = weight->packed
-                    ? write_packed(packed, name, weight)
-                    : write_dataset(weights, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, &weight->shape, weight->data);
+    bool good = weight->packed ? write_packed(packed, name, weight)
+                               : write_dataset(weights, name, hdf5.T_IEEE_F32LE, hdf5.T_NATIVE_FLOAT, &weight->shape,
+                                               weight->data);
     sqz_free(name);
     return good ? SQZ_OK : write_failed(err, weight->name);
 }
@@ -135,7 +135,7 @@ static enum sqz_status write_graph(hid_t file, const struct sqz_model *model, st
     struct sqz_buffer graph = {0};
     enum sqz_status status = sqz_graph_encode(model, true, &graph, err);
     struct sqz_shape shape = sqz_shape1(graph.nbytes);
-    if (status == SQZ_OK && !write_dataset(file, "graph", H5T_STD_U8LE, H5T_NATIVE_UINT8, &shape, graph.data))
+    if (status == SQZ_OK && !write_dataset(file, "graph", hdf5.T_STD_U8LE, hdf5.T_NATIVE_UINT8, &shape, graph.data))
         status = write_failed(err, "the graph");
     sqz_buffer_free(&graph);
     return status;
@@ -146,19 +146,19 @@ static enum sqz_status write_weights(hid_t file, const struct sqz_model *model, 
     enum sqz_status status = weights < 0 || packed < 0 ? write_failed(err, "the groups") : SQZ_OK;
     for (size_t i = 0; status == SQZ_OK && i < model->n_weights; i++)
         status = write_weight(weights, packed, &model->weights[i], err);
-    if (weights >= 0) H5Gclose(weights);
-    if (packed >= 0) H5Gclose(packed);
+    if (weights >= 0) hdf5.Gclose(weights);
+    if (packed >= 0) hdf5.Gclose(packed);
     return status;
 }
 
 static hid_t create_file(const char *path) {
-    hid_t creation = H5Pcreate(H5P_FILE_CREATE), access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_obj_track_times(creation, 0);
-    H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    H5Pclose(access);
-    H5Pclose(creation);
+    hid_t creation = hdf5.Pcreate(hdf5.P_FILE_CREATE), access = hdf5.Pcreate(hdf5.P_FILE_ACCESS);
+    hdf5.Pset_obj_track_times(creation, 0);
+    hdf5.Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+    hdf5.Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    hid_t file = hdf5.Fcreate(path, H5F_ACC_TRUNC, creation, access);
+    hdf5.Pclose(access);
+    hdf5.Pclose(creation);
     return file;
 }
 
@@ -204,14 +204,14 @@ static enum sqz_status append_trailer(const char *path, struct sqz_error *err) {
 }
 
 static enum sqz_status write_hdf5(const struct sqz_model *model, const char *path, struct sqz_error *err) {
+    SQZ_TRY(sqz_hdf5_load(err));
     SQZ_TRY(reserve(model, path, err));
-    sqz_hdf5_quiet();
     hid_t file = create_file(path);
     if (file < 0) return sqz_fail(err, SQZ_IO, "cannot create the file");
     enum sqz_status status = write_attributes(file, model, err);
     if (status == SQZ_OK) status = write_graph(file, model, err);
     if (status == SQZ_OK) status = write_weights(file, model, err);
-    if (H5Fclose(file) < 0 && status == SQZ_OK) status = write_failed(err, "the end of the file");
+    if (hdf5.Fclose(file) < 0 && status == SQZ_OK) status = write_failed(err, "the end of the file");
     return status == SQZ_OK ? append_trailer(path, err) : status;
 }
 

@@ -1,5 +1,5 @@
 /*
- * linalg.c - dense linear algebra on OpenBLAS and LAPACK, shared out by us in parts of a fixed size.
+ * linalg.c - dense linear algebra on OpenBLAS, shared out by us in parts of a fixed size.
  *
  * OpenBLAS would split a product differently for each number of threads and
  * so round differently. Here it always works on one thread, on tiles whose
@@ -7,20 +7,70 @@
  */
 #include "lib/linalg.h"
 
+#include <assert.h>
 #include <cblas.h>
-#include <lapacke.h>
 #include <math.h>
 #include <threads.h>
 
+#include "lib/late_library.h"
+#include "lib/library_names.h"
 #include "lib/parallel.h"
 
 /* Side of a tile: three double tiles fit in a 512 KB second-level cache, and 4608 inputs make hundreds of jobs. */
 #define TILE 128
 
-static once_flag single_thread_once = ONCE_FLAG_INIT;
+/* LAPACK's Cholesky factorisation has no C interface in OpenBLAS; arguments by address, as in Fortran. */
+typedef void dpotrf_function(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t uplo_length);
 
-static void single_thread(void) {
-    openblas_set_num_threads(1);
+/* OpenBLAS, loaded with the first call. */
+static struct {
+    __typeof__(&cblas_sgemm) sgemm;
+    __typeof__(&cblas_dgemm) dgemm;
+    __typeof__(&cblas_dsyrk) dsyrk;
+    __typeof__(&cblas_dtrsm) dtrsm;
+    dpotrf_function *dpotrf;
+    void (*set_num_threads)(int n);
+    int (*get_parallel)(void);
+    bool one_caller;
+} blas;
+
+static once_flag load_once = ONCE_FLAG_INIT;
+static struct sqz_error load_error;
+static mtx_t caller;
+
+static void load_blas(void) {
+    const struct sqz_late_symbol symbols[] = {
+        {"cblas_sgemm", &blas.sgemm},
+        {"cblas_dgemm", &blas.dgemm},
+        {"cblas_dsyrk", &blas.dsyrk},
+        {"cblas_dtrsm", &blas.dtrsm},
+        {"dpotrf_", &blas.dpotrf},
+        {"openblas_set_num_threads", &blas.set_num_threads},
+        {"openblas_get_parallel", &blas.get_parallel},
+    };
+    if (sqz_library_load(SQZ_BLAS_LIBRARY, symbols, sizeof symbols / sizeof *symbols, "calibration needs",
+                         &load_error) != SQZ_OK)
+        return;
+    blas.set_num_threads(1);
+    /* The build without threads has no locks either: two callers at a time share its buffers, and both results are
+     * wrong. */
+    blas.one_caller = blas.get_parallel() == 0;
+    if (blas.one_caller && mtx_init(&caller, mtx_plain) != thrd_success)
+        sqz_fail(&load_error, SQZ_OUT_OF_MEMORY, "no lock for the linear algebra library");
+}
+
+static void begin_call(void) {
+    if (blas.one_caller) mtx_lock(&caller);
+}
+
+static void end_call(void) {
+    if (blas.one_caller) mtx_unlock(&caller);
+}
+
+enum sqz_status sqz_linalg_load(struct sqz_error *err) {
+    call_once(&load_once, load_blas);
+    if (load_error.status == SQZ_OK) return SQZ_OK;
+    return sqz_fail(err, load_error.status, "%s", load_error.text);
 }
 
 static size_t tiles(size_t n) {
@@ -58,8 +108,10 @@ static void moment_tile(void *context, size_t index, int thread) {
     row *= TILE;
     column *= TILE;
     size_t m = tile_length(job->n, row), n = tile_length(job->n, column);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)job->n_rows, 1, job->x + row,
-                (int)job->ld, job->y + column, (int)job->ld, 0, products, TILE);
+    begin_call();
+    blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)job->n_rows, 1, job->x + row, (int)job->ld,
+               job->y + column, (int)job->ld, 0, products, TILE);
+    end_call();
     for (size_t i = 0; i < m; i++) {
         double *sum = job->sum + (row + i) * job->n + column;
         size_t end = job->symmetric && row == column ? i + 1 : n;
@@ -68,7 +120,7 @@ static void moment_tile(void *context, size_t index, int thread) {
 }
 
 void sqz_linalg_moment_add(const float *x, const float *y, size_t n_rows, size_t n, size_t ld, double *sum) {
-    call_once(&single_thread_once, single_thread);
+    assert(blas.sgemm);
     if (n_rows == 0) return;
     bool symmetric = !y || y == x;
     struct moment_job job = {x, symmetric ? x : y, n_rows, n, ld, sum, symmetric};
@@ -88,9 +140,11 @@ static void panel_tile(void *context, size_t index, int thread) {
     (void)thread;
     const struct factor_job *job = context;
     size_t row = job->rest + index * TILE;
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)tile_length(job->n, row),
-                (int)job->nb, 1, job->a + job->k * job->n + job->k, (int)job->n, job->a + row * job->n + job->k,
-                (int)job->n);
+    begin_call();
+    blas.dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)tile_length(job->n, row),
+               (int)job->nb, 1, job->a + job->k * job->n + job->k, (int)job->n, job->a + row * job->n + job->k,
+               (int)job->n);
+    end_call();
 }
 
 static void trailing_tile(void *context, size_t index, int thread) {
@@ -103,21 +157,27 @@ static void trailing_tile(void *context, size_t index, int thread) {
     const double *left = job->a + row * job->n + job->k, *right = job->a + column * job->n + job->k;
     double *out = job->a + row * job->n + column;
     int m = (int)tile_length(job->n, row), n = (int)tile_length(job->n, column);
+    begin_call();
     if (row == column)
-        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, (int)job->nb, -1, left, (int)job->n, 1, out,
-                    (int)job->n);
+        blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, (int)job->nb, -1, left, (int)job->n, 1, out,
+                   (int)job->n);
     else
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, (int)job->nb, -1, left, (int)job->n, right,
-                    (int)job->n, 1, out, (int)job->n);
+        blas.dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, (int)job->nb, -1, left, (int)job->n, right,
+                   (int)job->n, 1, out, (int)job->n);
+    end_call();
 }
 
 bool sqz_linalg_cholesky(double *a, size_t n) {
-    call_once(&single_thread_once, single_thread);
+    assert(blas.sgemm);
     for (size_t k = 0; k < n; k += TILE) {
         struct factor_job job = {a, n, k, tile_length(n, k), 0};
         job.rest = k + job.nb;
-        /* A lower triangle by rows is an upper one by columns, which spares LAPACKE a transposed copy. */
-        if (LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (int)job.nb, a + k * n + k, (int)n) != 0) return false;
+        /* A lower triangle by rows is an upper one by columns, as Fortran counts. */
+        int info = 0, nb = (int)job.nb, lda = (int)n;
+        begin_call();
+        blas.dpotrf("U", &nb, a + k * n + k, &lda, &info, 1);
+        end_call();
+        if (info != 0) return false;
         /* OpenBLAS takes a NaN for a pivot like any other. */
         for (size_t i = k; i < k + job.nb; i++)
             if (!isfinite(a[i * n + i])) return false;
@@ -142,12 +202,14 @@ static void inverse_columns(void *context, size_t index, int thread) {
     size_t n = job->n, begin = index * TILE, count = tile_length(n, begin);
     for (size_t i = 0; i < n; i++)
         for (size_t j = begin; j < begin + count; j++) job->out[i * n + j] = i == j ? 1 : 0;
-    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)(n - begin), (int)count, 1,
-                job->l + begin * n + begin, (int)n, job->out + begin * n + begin, (int)n);
+    begin_call();
+    blas.dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)(n - begin), (int)count, 1,
+               job->l + begin * n + begin, (int)n, job->out + begin * n + begin, (int)n);
+    end_call();
 }
 
 void sqz_linalg_triangle_inverse(const double *l, size_t n, double *inverse) {
-    call_once(&single_thread_once, single_thread);
+    assert(blas.sgemm);
     struct triangle_job job = {l, n, 0, inverse};
     sqz_parallel_for(tiles(n), inverse_columns, &job);
 }
@@ -158,12 +220,16 @@ static void solve_tile(void *context, size_t index, int thread) {
     size_t begin = index * TILE;
     int m = (int)tile_length(job->m, begin), n = (int)job->n;
     double *rows = job->out + begin * job->n;
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, m, n, 1, job->l, n, rows, n);
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, m, n, 1, job->l, n, rows, n);
+    begin_call();
+    blas.dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, m, n, 1, job->l, n, rows, n);
+    end_call();
+    begin_call();
+    blas.dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, m, n, 1, job->l, n, rows, n);
+    end_call();
 }
 
 void sqz_linalg_solve_rows(const double *l, size_t n, double *rows, size_t m) {
-    call_once(&single_thread_once, single_thread);
+    assert(blas.sgemm);
     struct triangle_job job = {l, n, m, rows};
     sqz_parallel_for(tiles(m), solve_tile, &job);
 }
@@ -191,14 +257,16 @@ static void product_tile(void *context, size_t index, int thread) {
     (void)thread;
     const struct product_job *job = context;
     size_t columns = tiles(job->n), row = index / columns * TILE, column = index % columns * TILE;
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile_length(job->m, row),
-                (int)tile_length(job->n, column), (int)job->k, job->alpha, job->a + row * job->lda, (int)job->lda,
-                job->b + column, (int)job->ldb, job->beta, job->c + row * job->ldc + column, (int)job->ldc);
+    begin_call();
+    blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile_length(job->m, row),
+               (int)tile_length(job->n, column), (int)job->k, job->alpha, job->a + row * job->lda, (int)job->lda,
+               job->b + column, (int)job->ldb, job->beta, job->c + row * job->ldc + column, (int)job->ldc);
+    end_call();
 }
 
 void sqz_linalg_product(size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda, const double *b,
                         size_t ldb, double beta, double *c, size_t ldc) {
-    call_once(&single_thread_once, single_thread);
+    assert(blas.sgemm);
     struct product_job job = {m, n, k, alpha, a, lda, b, ldb, beta, c, ldc};
     sqz_parallel_for(tiles(m) * tiles(n), product_tile, &job);
 }

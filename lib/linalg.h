@@ -1,9 +1,11 @@
-/* linalg.h - the dense linear algebra that calibration needs; the only door to OpenBLAS and LAPACK. */
+/* linalg.h - the dense linear algebra that calibration needs; the only door to OpenBLAS. */
 #ifndef SQZ_LIB_LINALG_H
 #define SQZ_LIB_LINALG_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "lib/status.h"
 
 /*
  * Matrices are row-major and, unless a leading dimension (elements from one
@@ -12,6 +14,9 @@
  * sqz_parallel_for(), so results do not depend on the thread count. Called
  * from within a parallel body they run on that thread.
  */
+
+/* Load OpenBLAS, once, before anything else here is called. SQZ_UNSUPPORTED when it is not installed. */
+enum sqz_status sqz_linalg_load(struct sqz_error *err);
 
 /*
  * sum += X^T Y for float32 X and Y [n_rows][n] with leading dimension `ld`,

@@ -46,6 +46,7 @@ static bool alloc_blocks(struct sqz_moments *moments, bool paired) {
 enum sqz_status sqz_moments_new(size_t n_groups, size_t n_inputs, bool paired, size_t max_inputs,
                                 struct sqz_moments **out, struct sqz_error *err) {
     *out = NULL;
+    SQZ_TRY(sqz_linalg_load(err));
     if (n_groups == 0 || n_inputs == 0) return sqz_fail(err, SQZ_ARGUMENT, "a layer without inputs has no moments");
     size_t n_blocks = block_count(n_inputs, max_inputs), n_all, all_blocks;
     if (!sqz_mul_size(n_groups, n_inputs, &n_all) || !sqz_mul_size(n_groups, n_blocks, &all_blocks))

@@ -28,7 +28,7 @@ done
 for folder in lib eval cmd; do
     forbid $folder '^#include <(protobuf-c|zip\.h|H5|hdf5)'
 done
-forbid formats '^#include <(H5|hdf5)' 'formats/hdf5[a-z_]*\.c'
+forbid formats '^#include <(H5|hdf5)' 'formats/hdf5[a-z_]*\.[ch]'
 for folder in lib formats cmd; do
     forbid $folder '^#include <(jpeglib|jerror|png)\.h>'
 done

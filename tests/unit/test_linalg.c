@@ -45,6 +45,10 @@ static double *positive_matrix(size_t n, uint64_t seed) {
     return a;
 }
 
+static void load(void) {
+    ck_assert_int_eq(sqz_linalg_load(NULL), SQZ_OK);
+}
+
 START_TEST(cholesky_and_what_follows_from_it) {
     size_t n = sizes[_i];
     double *a = positive_matrix(n, 1), *l = malloc(n * n * sizeof *l);
@@ -160,6 +164,7 @@ END_TEST
 Suite *test_linalg(void) {
     Suite *suite = suite_create("linalg");
     TCase *tests = tcase_create("linalg");
+    tcase_add_checked_fixture(tests, load, NULL);
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, cholesky_and_what_follows_from_it, 0, N_SIZES);
     tcase_add_test(tests, what_is_not_positive_definite_is_refused);
