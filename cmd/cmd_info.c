@@ -129,7 +129,8 @@ static size_t shared_values(const struct sqz_weight *weight) {
 
 static const char *storage(const struct sqz_weight *weight, char buffer[32]) {
     if (!weight->packed) return "float32";
-    if (weight->packed->kind == SQZ_LEVELS_UNIFORM) return "uniform";
+    if (weight->packed->kind == SQZ_LEVELS_UNIFORM)
+        return weight->packed->trellis_states ? "uniform, trellis" : "uniform";
     snprintf(buffer, 32, "%zu values", shared_values(weight));
     return buffer;
 }

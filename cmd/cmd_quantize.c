@@ -11,6 +11,7 @@
 #include "cmd/report.h"
 #include "cmd/rules_text.h"
 #include "lib/quantize.h"
+#include "lib/trellis.h"
 
 struct quantize {
     struct cmd_common common;
@@ -24,7 +25,8 @@ struct quantize {
     bool seed_given, rate_given;
     struct cmd_calibrated calibrated;
     struct cmd_rules step;
-    int levels; /* enum levels */
+    int levels;   /* enum levels */
+    long trellis; /* states */
     bool per_channel, uniform_only;
     double lambda;
     bool lambda_given;
@@ -151,6 +153,7 @@ static void fill_settings(const struct quantize *quantize, const struct sqz_mode
         settings[i].step = uniform && step == 0 && bits == 0 ? DEFAULT_STEP : step;
         settings[i].lambda = quantize->lambda;
         settings[i].per_channel = quantize->per_channel;
+        settings[i].trellis_states = uniform ? (uint32_t)quantize->trellis : 0;
     }
 }
 
@@ -182,10 +185,12 @@ static enum sqz_status note_calibrated(const struct quantize *quantize, struct s
     cmd_rules_text(&quantize->bits, bits);
     cmd_rules_text(&quantize->step, step);
     cmd_calibrated_text(&quantize->calibrated, calibration);
+    char trellis[40] = "";
+    if (quantize->trellis) snprintf(trellis, sizeof trellis, ", trellis of %ld states", quantize->trellis);
     if (quantize->levels == LEVELS_UNIFORM)
-        return sqz_model_note(model, err, "quantize to uniform levels, step %s bits %s, lambda %g%s, %s",
+        return sqz_model_note(model, err, "quantize to uniform levels, step %s bits %s, lambda %g%s%s, %s",
                               *step || *bits ? step : "0.6", *bits ? bits : "-", quantize->lambda,
-                              quantize->per_channel ? ", per channel" : "", calibration);
+                              quantize->per_channel ? ", per channel" : "", trellis, calibration);
     return sqz_model_note(model, err, "quantize to codebooks of bits %s, lambda %g, %s", *bits ? bits : "8 and 5",
                           quantize->lambda, calibration);
 }
@@ -229,13 +234,16 @@ static int check_options(const struct quantize *quantize) {
     if (!quantize->calibrated.folder) {
         if (uniform) return cmd_usage(command, "--levels uniform needs --calib");
         if (cmd_calibrated_wanted(&quantize->calibrated) || quantize->uniform_only || quantize->lambda_given)
-            return cmd_usage(command, "--step, --lambda, --per-channel and the options about images need --calib");
+            return cmd_usage(command, "--step, --lambda, --per-channel, --trellis and the options about images need "
+                                      "--calib");
         return CMD_CONTINUE;
     }
     if (quantize->method_given || quantize->lloyd_only || quantize->rate_given)
         return cmd_usage(command, "--method, --init, --iterations and --rate-weight do not go with --calib");
     if (quantize->uniform_only && !uniform)
-        return cmd_usage(command, "--step and --per-channel go with --levels uniform only");
+        return cmd_usage(command, "--step, --per-channel and --trellis go with --levels uniform only");
+    if (quantize->trellis != 0 && !sqz_trellis_is_valid((uint32_t)quantize->trellis))
+        return cmd_usage(command, "--trellis takes 0, 4, 8, 16, 32, 64, 128 or 256");
     return CMD_CONTINUE;
 }
 
@@ -334,6 +342,16 @@ int cmd_quantize(int argc, char **argv) {
          .target = &quantize.per_channel,
          .given = &quantize.uniform_only,
          .help = "With --levels uniform: a step for each output channel."},
+        {.name = "trellis",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &quantize.trellis,
+         .high = SQZ_TRELLIS_MAX_STATES,
+         .given = &quantize.uniform_only,
+         .help =
+             "With --levels uniform: choose the levels of a column together, along a trellis of N states: 4, 8, 16, "
+             "32, 64, 128 or 256. A file of the same size is closer to the float net; 8 states save about 4.5% at "
+             "equal error, 256 about 6%. 0, the default: each level by itself."},
         {.name = "lambda",
          .kind = CMD_REAL,
          .value = "X",

@@ -97,6 +97,7 @@ static enum sqz_status run_method(const struct sqz_compensator *compensator, con
         .step = setting->step * sqz_compensator_weight_std(compensator),
         .lambda = setting->lambda,
         .per_channel = setting->per_channel,
+        .trellis_states = setting->trellis_states,
     };
     if (setting->step == 0) {
         float largest = 0;

@@ -16,12 +16,13 @@ enum sqz_layer_method {
 /* What to do with one layer. All zero but method and its size parameter is a good start. */
 struct sqz_layer_setting {
     enum sqz_layer_method method;
-    double step;      /* uniform: in units of the standard deviation of the layer's float weights */
-    unsigned bits;    /* codebook; uniform with step 0: the step with which max |W| takes level 2^(bits-1) - 1 */
-    double density;   /* prune */
-    double lambda;    /* uniform and codebook, relative: see compensate.h */
-    bool per_channel; /* uniform */
-    bool may_prune;   /* codebook: weights may round to zero */
+    double step;             /* uniform: in units of the standard deviation of the layer's float weights */
+    unsigned bits;           /* codebook; uniform with step 0: the step with which max |W| takes level 2^(bits-1) - 1 */
+    double density;          /* prune */
+    double lambda;           /* uniform and codebook, relative: see compensate.h */
+    bool per_channel;        /* uniform */
+    bool may_prune;          /* codebook: weights may round to zero */
+    uint32_t trellis_states; /* uniform: 0 or 4, 8, ... 256, see struct sqz_uniform_options */
 };
 
 /* One compressed layer. */

@@ -90,7 +90,14 @@ struct sqz_compensated {
 
 void sqz_compensated_free(struct sqz_compensated *result);
 
-/* Uniform levels. All zero but `step` is a good start. */
+/*
+ * Uniform levels. All zero but `step` is a good start.
+ *
+ * With a trellis (trellis.h) levels lie 0.6 * step apart, and take about as many
+ * bits as free levels of that step. At equal output error 8 states save 4.5% of the
+ * bits, 32 states 5.4%, 256 states 6.3% (SqueezeNet, 2.4 bits for each weight). Layers (or
+ * groups) of fewer than SQZ_TRELLIS_MIN_ROWS output channels get free levels.
+ */
 struct sqz_uniform_options {
     double step;      /* in the weights' own unit, > 0; it grows where a weight would exceed SQZ_MAX_LEVEL */
     bool per_channel; /* one step for each output channel: in proportion to the channel's standard deviation^(1/2) */
@@ -99,6 +106,7 @@ struct sqz_uniform_options {
     uint32_t sweeps;  /* of coordinate descent after rounding; 0 stands for SQZ_DEFAULT_SWEEPS */
     bool no_sweeps;   /* GPTQ alone */
     bool keep_step;   /* do not refit the step by least squares at the end */
+    uint32_t trellis_states; /* 0: levels are free of each other; 4, 8, 16, ... 256: they obey a trellis */
 };
 
 #define SQZ_DEFAULT_SWEEPS 4

@@ -86,6 +86,27 @@ enum sqz_status sqz_compensate_round(const struct sqz_compensator *compensator, 
 enum sqz_status sqz_compensate_sweep(const struct sqz_compensator *compensator, const struct level_grid *grid,
                                      uint32_t sweeps, int16_t *levels, struct sqz_error *err);
 
+struct trellis_grid {
+    uint32_t n_states;
+    const float *steps;                /* [rows] */
+    double lambda;                     /* absolute */
+    const struct sqz_rate_model *rate; /* [2] by quantiser, of indices */
+};
+
+struct trellis_effort {
+    uint32_t passes; /* of rounding, each but the first with the prices of the levels of the one before */
+    uint32_t sweeps; /* of coordinate descent afterwards */
+};
+
+/*
+ * Levels [rows][n_inputs] that obey the trellis of n_states, by GPTQ and
+ * coordinate descent. mean_magnitude is that of indices to expect. *nbits: the
+ * entropy of the indices, each quantiser on its own. SQZ_OUT_OF_MEMORY.
+ */
+enum sqz_status sqz_compensate_trellis(const struct sqz_compensator *compensator, const struct trellis_effort *effort,
+                                       uint32_t n_states, const float *steps, double lambda, double mean_magnitude,
+                                       int16_t *levels, double *nbits, struct sqz_error *err);
+
 /* Whether sweeps are worth their time: their cost grows with the square of the inputs. */
 bool sqz_sweeps_affordable(const struct sqz_compensator *compensator);
 

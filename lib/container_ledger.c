@@ -109,7 +109,9 @@ static enum sqz_status count_packed(const struct sqz_weight *weight, const struc
     if (status == SQZ_OK) status = sqz_packed_check(weight->packed, &weight->shape, weight->name, err);
     if (status == SQZ_OK) status = sqz_symbols_of(weight->packed, weight->count, &mapped, &symbols, err);
     bool is_range = form.coder == SQZ_STREAM_RANGE;
-    if (status == SQZ_OK && mapped.n_values > form.n_values && !(is_range && form.storage == SQZ_STORAGE_UNIFORM))
+    bool other_trellis = form.trellis_states != weight->packed->trellis_states;
+    bool more_values = mapped.n_values > form.n_values && !(is_range && form.storage == SQZ_STORAGE_UNIFORM);
+    if (status == SQZ_OK && (other_trellis || more_values))
         status = sqz_fail(err, SQZ_ARGUMENT, "weight %s is not the one in the file", weight->name);
     if (status == SQZ_OK)
         status = is_range ? count_range_streams(&form, &symbols, weight, &bits, err)

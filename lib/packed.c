@@ -8,6 +8,7 @@
 #include "lib/codebook.h"
 #include "lib/memory.h"
 #include "lib/parallel.h"
+#include "lib/trellis.h"
 
 struct unpacking {
     const struct sqz_packed *packed;
@@ -60,6 +61,8 @@ static enum sqz_status check_codebook(const struct sqz_packed *packed, const cha
         return sqz_fail(err, SQZ_MALFORMED, "weight %s has a codebook of %u entries, more than %u", name,
                         packed->n_codebook, SQZ_MAX_CODEBOOK);
     if (packed->n_steps != 0) return sqz_fail(err, SQZ_MALFORMED, "weight %s has a codebook and steps", name);
+    if (packed->trellis_states != 0)
+        return sqz_fail(err, SQZ_MALFORMED, "weight %s has a codebook and a trellis", name);
     for (uint32_t i = 0; i < packed->n_codebook; i++) {
         float value = packed->codebook[i];
         if (!isfinite(value) || value == 0)
@@ -82,6 +85,23 @@ static enum sqz_status check_codebook(const struct sqz_packed *packed, const cha
     return SQZ_OK;
 }
 
+/* Of uniform levels within their bounds. */
+static enum sqz_status check_trellis(const struct sqz_packed *packed, const struct sqz_shape *shape, const char *name,
+                                     struct sqz_error *err) {
+    if (packed->trellis_states == 0) return SQZ_OK;
+    if (!sqz_trellis_is_valid(packed->trellis_states))
+        return sqz_fail(err, SQZ_MALFORMED, "weight %s has a trellis of %u states", name, packed->trellis_states);
+    for (size_t i = 0; i < packed->n_levels; i++)
+        if (packed->levels[i] < -SQZ_TRELLIS_MAX_LEVEL || packed->levels[i] > SQZ_TRELLIS_MAX_LEVEL)
+            return sqz_fail(err, SQZ_MALFORMED, "level %d at index %zu of weight %s is outside -%d..%d of a trellis",
+                            packed->levels[i], i, name, SQZ_TRELLIS_MAX_LEVEL, SQZ_TRELLIS_MAX_LEVEL);
+    struct sqz_lanes lanes = sqz_lanes_of(shape, packed->n_levels, SQZ_STREAM_RANGE);
+    if (!sqz_trellis_obeyed(packed->trellis_states, &lanes, packed->levels))
+        return sqz_fail(err, SQZ_MALFORMED, "the levels of weight %s do not obey its trellis of %u states", name,
+                        packed->trellis_states);
+    return SQZ_OK;
+}
+
 static enum sqz_status check_uniform(const struct sqz_packed *packed, const struct sqz_shape *shape, const char *name,
                                      struct sqz_error *err) {
     size_t channels = shape->rank ? (size_t)shape->dim[0] : 1;
@@ -96,7 +116,7 @@ static enum sqz_status check_uniform(const struct sqz_packed *packed, const stru
         if (packed->levels[i] < -SQZ_MAX_LEVEL || packed->levels[i] > SQZ_MAX_LEVEL)
             return sqz_fail(err, SQZ_MALFORMED, "level %d at index %zu of weight %s is outside -%d..%d",
                             packed->levels[i], i, name, SQZ_MAX_LEVEL, SQZ_MAX_LEVEL);
-    return SQZ_OK;
+    return check_trellis(packed, shape, name, err);
 }
 
 enum sqz_status sqz_packed_check(const struct sqz_packed *packed, const struct sqz_shape *shape, const char *name,

@@ -34,6 +34,11 @@ struct sqz_packed {
     float *codebook;     /* [n_codebook] */
     uint32_t n_steps;    /* uniform: 1, or the tensor's first dimension; 0 for a codebook */
     float *steps;        /* [n_steps], each finite and > 0 */
+    /*
+     * Uniform: 0, or the states of the trellis that the levels obey (trellis.h), for
+     * the coder to make use of. What the levels mean does not depend on it.
+     */
+    uint32_t trellis_states;
 };
 
 /* Restore weights[packed->n_levels]. first_dim is the tensor's number of output channels. */
@@ -45,7 +50,7 @@ size_t sqz_packed_nonzero(const struct sqz_packed *packed);
 /*
  * Hold every promise of struct sqz_packed against the data: SQZ_MALFORMED
  * with the place when a level lies outside its codebook, entries are not
- * ascending, or a step is not positive. `name` is used in the message.
+ * ascending, a step is not positive, or levels do not obey their trellis. `name` is used in the message.
  */
 enum sqz_status sqz_packed_check(const struct sqz_packed *packed, const struct sqz_shape *shape, const char *name,
                                  struct sqz_error *err);

@@ -43,12 +43,12 @@ static inline sqz_probability sqz_probability_learn(sqz_probability state, unsig
 #define SQZ_RANGE_MODELLED_BITS 3
 
 struct sqz_range_models {
-    sqz_probability nonzero[SQZ_RANGE_CLASSES][SQZ_RANGE_LEANINGS];
+    sqz_probability nonzero[2 * SQZ_RANGE_CLASSES][SQZ_RANGE_LEANINGS];
     sqz_probability negative[2 * SQZ_RANGE_LEANINGS];
     /* Bucket b holds magnitudes 2^b .. 2^(b+1) - 1. Contexts: 3 * class + (0 nothing expected, 1 the expected sign, 2
      * not) */
-    sqz_probability larger[SQZ_RANGE_BUCKETS][3 * SQZ_RANGE_CLASSES];
-    sqz_probability second[3 * SQZ_RANGE_CLASSES];                          /* bucket 1: 3 rather than 2 */
+    sqz_probability larger[SQZ_RANGE_BUCKETS][6 * SQZ_RANGE_CLASSES];
+    sqz_probability second[6 * SQZ_RANGE_CLASSES];                          /* bucket 1: 3 rather than 2 */
     sqz_probability below[SQZ_RANGE_BUCKETS][1 << SQZ_RANGE_MODELLED_BITS]; /* other buckets, by the bits so far */
 };
 

@@ -64,6 +64,7 @@ static enum sqz_status choose(struct sqz_tensor_form *form, const struct sqz_sha
     for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
         struct sqz_range_params params = form->range;
         size_t nbytes;
+        if (trials[i].scan == SQZ_SCAN_BY_INPUT && form->range.trellis_states) continue;
         if (!trials[i].best_scan) params.scan = trials[i].scan;
         params.detail = trials[i].detail;
         SQZ_TRY(trial(form, &params, shape, levels, &nbytes, err));
@@ -116,6 +117,7 @@ enum sqz_status sqz_range_section(struct sqz_tensor_form *form, const struct sqz
     form->lanes = sqz_lanes_of(shape, count, form->coder);
     form->n_values = packed->n_codebook;
     SQZ_TRY(sqz_signed_levels_of(packed, count, &levels, err));
+    form->range.trellis_states = packed->trellis_states;
     sqz_range_params_of(&form->range, levels.levels, count);
     if (packed->kind == SQZ_LEVELS_CODEBOOK) {
         /* As a reader will find them, from the codebook. */

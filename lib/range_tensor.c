@@ -9,6 +9,7 @@
 #include "lib/memory.h"
 #include "lib/range_coder.h"
 #include "lib/range_model.h"
+#include "lib/trellis.h"
 
 /* ---- parameters ---------------------------------------------------------------------- */
 
@@ -42,6 +43,11 @@ void sqz_range_params_of(struct sqz_range_params *params, const int16_t *levels,
         if (levels[i] > high) high = levels[i];
         if (levels[i] == 0) params->has_zero = true;
         sum += (uint64_t)abs(levels[i]);
+    }
+    if (params->trellis_states) {
+        low = sqz_trellis_index(low);
+        high = sqz_trellis_index(high);
+        sum /= 2;
     }
     params->max_negative = (uint32_t)-low;
     params->max_positive = (uint32_t)high;
@@ -113,7 +119,9 @@ struct lane {
     uint16_t *means;            /* [n_positions][n_channels] */
     uint16_t *channels;         /* [n_channels] running mean magnitude of the channel */
     int16_t *leanings;          /* [n_channels] running mean value */
-    int32_t row;                /* running mean magnitude of the last weights, in 1/2^16 */
+    uint8_t *states;            /* [n_positions][n_channels] of the trellis, or NULL */
+    struct sqz_trellis trellis;
+    int32_t row; /* running mean magnitude of the last weights, in 1/2^16 */
     bool has_zero;
     int sign_known;        /* 0, or the only sign there is */
     unsigned shift;        /* of magnitudes */
@@ -166,6 +174,11 @@ static enum sqz_status lane_start(struct lane *lane, const struct sqz_range_para
     lane->means = sqz_alloc(total, sizeof *lane->means);
     lane->channels = sqz_alloc(n, sizeof *lane->channels);
     lane->leanings = sqz_alloc0(n, sizeof *lane->leanings);
+    if (params->trellis_states) {
+        lane->trellis = sqz_trellis_of(params->trellis_states);
+        lane->states = sqz_alloc0(total, sizeof *lane->states);
+        if (!lane->states) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
+    }
     if (!lane->positions || !lane->values || !lane->means || !lane->channels || !lane->leanings)
         return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
     sqz_probability *models = (sqz_probability *)&lane->models;
@@ -190,6 +203,7 @@ static void lane_free(struct lane *lane) {
     sqz_free(lane->means);
     sqz_free(lane->channels);
     sqz_free(lane->leanings);
+    sqz_free(lane->states);
 }
 
 /* ---- a chunk: some channels at one position ----------------------------------------------------- */
@@ -241,11 +255,29 @@ static void find_contexts(const struct lane *lane, const struct position *positi
     }
 }
 
+/* Contexts of quantiser 1 stand behind those of quantiser 0. */
+static void add_quantisers(const uint8_t *states, struct chunk *chunk) {
+    for (size_t j = 0; j < chunk->n; j++) chunk->class[j] += (uint8_t)((states[j] & 1) * SQZ_RANGE_CLASSES);
+}
+
+static void levels_to_indices(struct chunk *chunk) {
+    for (size_t j = 0; j < chunk->n; j++) chunk->level[j] = sqz_trellis_index(chunk->level[j]);
+}
+
+/* Indices become levels, and each machine takes its step. */
+static void indices_to_levels(struct sqz_trellis trellis, uint8_t *restrict states, struct chunk *chunk) {
+    for (size_t j = 0; j < chunk->n; j++) {
+        int index = chunk->level[j];
+        chunk->level[j] = sqz_trellis_level(states[j], index);
+        states[j] = sqz_trellis_next(trellis, states[j], index);
+    }
+}
+
 /* Let the running means follow the levels of the chunk. */
 static void learn_levels(struct lane *lane, const struct position *position, size_t first, const struct chunk *chunk) {
     int16_t *restrict here = position->here + first, *restrict leanings = lane->leanings + first;
     uint16_t *restrict means = position->mean + first, *restrict channels = lane->channels + first;
-    const unsigned shift = lane->shift, channel_rate = lane->channel_rate;
+    const unsigned shift = lane->shift + (lane->states != NULL), channel_rate = lane->channel_rate;
     int sum = 0;
     for (size_t j = 0; j < chunk->n; j++) {
         int level = chunk->level[j];
@@ -382,7 +414,7 @@ ALWAYS_INLINE void code_chunk(struct lane *lane, struct bit_coder *coder, bool d
     for (size_t m = 0; m < s.n; m++) chunk->level[s.place[m]] = s.negative[m] ? -(int)magnitude[m] : (int)magnitude[m];
 }
 
-ALWAYS_INLINE void code_row(struct lane *lane, struct bit_coder *coder, bool decoding,
+ALWAYS_INLINE void code_row(struct lane *lane, struct bit_coder *coder, bool decoding, bool trellis,
                             const struct sqz_range_geometry *geometry, int16_t *levels) {
     const size_t stride = geometry->channel_stride;
     for (size_t k = 0; k < geometry->n_positions; k++) {
@@ -393,8 +425,12 @@ ALWAYS_INLINE void code_row(struct lane *lane, struct bit_coder *coder, bool dec
             int16_t *at = levels + first * stride + k;
             if (!decoding)
                 for (size_t j = 0; j < chunk.n; j++) chunk.level[j] = at[j * stride];
+            uint8_t *states = trellis ? lane->states + k * geometry->n_channels + first : NULL;
             find_contexts(lane, position, first, &chunk);
+            if (trellis) add_quantisers(states, &chunk);
+            if (trellis && !decoding) levels_to_indices(&chunk);
             code_chunk(lane, coder, decoding, &chunk);
+            if (trellis) indices_to_levels(lane->trellis, states, &chunk);
             learn_levels(lane, position, first, &chunk);
             if (decoding)
                 for (size_t j = 0; j < chunk.n; j++) at[j * stride] = (int16_t)chunk.level[j];
@@ -421,7 +457,10 @@ enum sqz_status sqz_range_encode_rows(const struct sqz_range_params *params, con
         sqz_range_encoder_start(&encoder, out);
         int16_t *unchanged = (int16_t *)(uintptr_t)levels; /* only the decoder writes */
         for (size_t i = 0; i < geometry->n_rows; i++)
-            code_row(&lane, &coder, false, geometry, unchanged + i * geometry->row_stride);
+            if (params->trellis_states)
+                code_row(&lane, &coder, false, true, geometry, unchanged + i * geometry->row_stride);
+            else
+                code_row(&lane, &coder, false, false, geometry, unchanged + i * geometry->row_stride);
         sqz_range_encoder_finish(&encoder);
         status = sqz_buffer_status(out, err);
     }
@@ -430,9 +469,13 @@ enum sqz_status sqz_range_encode_rows(const struct sqz_range_params *params, con
 }
 
 static bool within(const struct sqz_range_params *params, const int16_t *levels, size_t n) {
+    const int low = -(int)params->max_negative, high = (int)params->max_positive;
     bool outside = false;
-    for (size_t i = 0; i < n; i++)
-        outside |= levels[i] < -(int)params->max_negative || levels[i] > (int)params->max_positive;
+    if (params->trellis_states)
+        for (size_t i = 0; i < n; i++)
+            outside |= sqz_trellis_index(levels[i]) < low || sqz_trellis_index(levels[i]) > high;
+    else
+        for (size_t i = 0; i < n; i++) outside |= levels[i] < low || levels[i] > high;
     return !outside;
 }
 
@@ -451,7 +494,10 @@ enum sqz_status sqz_range_decode_rows(const struct sqz_range_params *params, con
         struct bit_coder coder = {.encoder = NULL};
         bool started = sqz_range_decoder_start(&coder.decoder, data, nbytes);
         for (size_t i = 0; started && i < geometry->n_rows; i++)
-            code_row(&lane, &coder, true, geometry, levels + i * geometry->row_stride);
+            if (params->trellis_states)
+                code_row(&lane, &coder, true, true, geometry, levels + i * geometry->row_stride);
+            else
+                code_row(&lane, &coder, true, false, geometry, levels + i * geometry->row_stride);
         if (!started)
             status = sqz_fail(err, SQZ_MALFORMED, "weight %s: a lane begins with a number out of range", name);
         else if (coder.decoder.next < coder.decoder.end)

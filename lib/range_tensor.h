@@ -42,10 +42,11 @@ struct sqz_range_params {
     enum sqz_range_scan scan;
     enum sqz_range_detail detail;
     bool has_zero;         /* some level is 0 */
-    uint32_t max_negative; /* magnitude of the lowest level, 0 when none is negative */
+    uint32_t max_negative; /* magnitude of the lowest level, or index with a trellis; 0 when none is negative */
     uint32_t max_positive;
-    unsigned shift;    /* of magnitudes, when they are compared with their neighbours' */
-    unsigned activity; /* mean magnitude of the tensor in 1/128 after the shift */
+    unsigned shift;          /* of magnitudes, when they are compared with their neighbours' */
+    uint32_t trellis_states; /* as in struct sqz_packed; needs the scan by output */
+    unsigned activity;       /* mean magnitude of the tensor in 1/128 after the shift */
 };
 
 /* Bits of detail, shift and activity in a file. */
@@ -53,7 +54,7 @@ struct sqz_range_params {
 #define SQZ_RANGE_SHIFT_NBITS 4
 #define SQZ_RANGE_ACTIVITY_NBITS 8
 
-/* Everything but scan and detail, from levels[count] (signed, 0 for zero weights). */
+/* Everything but scan, detail and trellis_states (set), from levels[count] (signed, 0 for zero weights). */
 void sqz_range_params_of(struct sqz_range_params *params, const int16_t *levels, size_t count);
 
 /*

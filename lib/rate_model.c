@@ -23,10 +23,16 @@ static void fill(struct sqz_rate_model *model, const double *direct, const doubl
 }
 
 void sqz_rate_model_fit(struct sqz_rate_model *model, const int16_t *levels, size_t n) {
+    sqz_rate_model_fit_class(model, levels, NULL, 0, n);
+}
+
+void sqz_rate_model_fit_class(struct sqz_rate_model *model, const int16_t *levels, const uint8_t *classes,
+                              unsigned wanted, size_t n) {
     double direct[SQZ_RATE_DIRECT], bucket[SQZ_RATE_BUCKETS];
     for (int i = 0; i < SQZ_RATE_DIRECT; i++) direct[i] = SMOOTHING;
     for (int b = 0; b < SQZ_RATE_BUCKETS; b++) bucket[b] = SMOOTHING;
     for (size_t i = 0; i < n; i++) {
+        if (classes && classes[i] != wanted) continue;
         unsigned magnitude = (unsigned)(levels[i] < 0 ? -levels[i] : levels[i]);
         if (magnitude < SQZ_RATE_DIRECT)
             direct[magnitude]++;
@@ -51,10 +57,18 @@ void sqz_rate_model_geometric(struct sqz_rate_model *model, double mean_magnitud
 }
 
 double sqz_rate_entropy_nbits(const int16_t *levels, size_t n) {
-    size_t counts[2 * SQZ_MAX_LEVEL + 1] = {0};
-    for (size_t i = 0; i < n; i++) counts[levels[i] + SQZ_MAX_LEVEL]++;
+    return sqz_rate_entropy_class_nbits(levels, NULL, 0, n);
+}
+
+double sqz_rate_entropy_class_nbits(const int16_t *levels, const uint8_t *classes, unsigned wanted, size_t n) {
+    size_t counts[2 * SQZ_MAX_LEVEL + 1] = {0}, total = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (classes && classes[i] != wanted) continue;
+        counts[levels[i] + SQZ_MAX_LEVEL]++;
+        total++;
+    }
     double nbits = 0;
     for (int i = 0; i <= 2 * SQZ_MAX_LEVEL; i++)
-        if (counts[i] > 0) nbits += (double)counts[i] * log2((double)n / (double)counts[i]);
+        if (counts[i] > 0) nbits += (double)counts[i] * log2((double)total / (double)counts[i]);
     return nbits;
 }

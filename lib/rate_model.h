@@ -22,6 +22,10 @@ struct sqz_rate_model {
 /* Fit to levels[n]; n may be 0. */
 void sqz_rate_model_fit(struct sqz_rate_model *model, const int16_t *levels, size_t n);
 
+/* The same from the levels whose class is the wanted one; classes NULL: from all. */
+void sqz_rate_model_fit_class(struct sqz_rate_model *model, const int16_t *levels, const uint8_t *classes,
+                              unsigned wanted, size_t n);
+
 /* A model of no knowledge: a two-sided geometric distribution with a mean magnitude. */
 void sqz_rate_model_geometric(struct sqz_rate_model *model, double mean_magnitude);
 
@@ -35,5 +39,8 @@ static inline float sqz_rate_bits(const struct sqz_rate_model *model, int level)
 
 /* Order-0 entropy of levels[n] in bits: what an ideal static coder needs for the levels, without tables. */
 double sqz_rate_entropy_nbits(const int16_t *levels, size_t n);
+
+/* The same of the levels whose class is the wanted one. */
+double sqz_rate_entropy_class_nbits(const int16_t *levels, const uint8_t *classes, unsigned wanted, size_t n);
 
 #endif

@@ -5,6 +5,7 @@
 #include "lib/gaps.h"
 #include "lib/memory.h"
 #include "lib/tensor_code.h"
+#include "lib/trellis.h"
 
 static enum sqz_status no_memory(struct sqz_error *err) {
     return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
@@ -27,6 +28,7 @@ static enum sqz_status make_packed(struct sqz_tensor_decoder *decoder, size_t co
         form->codebook = NULL;
     } else {
         packed->n_steps = form->n_steps;
+        packed->trellis_states = form->trellis_states;
         packed->steps = form->steps;
         form->steps = NULL;
     }
@@ -73,6 +75,11 @@ size_t sqz_tensor_groups(const struct sqz_tensor_decoder *decoder) {
 
 struct sqz_packed *sqz_tensor_take(struct sqz_tensor_decoder *decoder) {
     struct sqz_packed *packed = decoder->packed;
+    /* Huffman lanes are cut otherwise than machines are started, so that indices wait until all are there. */
+    if (packed->trellis_states && decoder->form.coder == SQZ_STREAM_HUFFMAN) {
+        struct sqz_lanes lanes = sqz_lanes_of(&decoder->shape, packed->n_levels, SQZ_STREAM_RANGE);
+        sqz_trellis_restore(packed->trellis_states, &lanes, packed->levels);
+    }
     decoder->packed = NULL;
     return packed;
 }

@@ -162,6 +162,7 @@ static enum sqz_status form_start(struct sqz_tensor_form *form, const struct sqz
                                   struct sqz_error *err) {
     *form = (struct sqz_tensor_form){0};
     form->storage = packed->kind == SQZ_LEVELS_CODEBOOK ? SQZ_STORAGE_CODEBOOK : SQZ_STORAGE_UNIFORM;
+    form->trellis_states = packed->trellis_states;
     return copy_floats(packed, form, err);
 }
 

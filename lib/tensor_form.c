@@ -4,20 +4,7 @@
 #include "lib/huffman.h"
 #include "lib/memory.h"
 #include "lib/side_code.h"
-
-struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count, enum sqz_stream_coder coder) {
-    struct sqz_lanes lanes = {.n_rows = 1, .row = count, .n_lanes = 1};
-    if (count == 0) return lanes;
-    if (shape->rank) lanes.n_rows = (size_t)shape->dim[0];
-    lanes.row = count / lanes.n_rows;
-    size_t n_groups = (count - 1) / SQZ_LANES_GROUP_COUNT + 1;
-    if (coder == SQZ_STREAM_RANGE)
-        lanes.n_lanes = n_groups;
-    else if (count >= SQZ_LANES_MIN_COUNT)
-        lanes.n_lanes = SQZ_LANES_GROUP * n_groups;
-    if (lanes.n_lanes > lanes.n_rows) lanes.n_lanes = lanes.n_rows;
-    return lanes;
-}
+#include "lib/trellis.h"
 
 size_t sqz_form_base(const struct sqz_tensor_form *form) {
     if (form->layout != SQZ_LAYOUT_BITMAP) return form->n_values + 1;
@@ -46,6 +33,8 @@ void sqz_form_free(struct sqz_tensor_form *form) {
 #define UNIFORM_COUNT_NBITS 14
 /* Bits of width and of tuple - 1. */
 #define SMALL_NBITS 4
+/* Bits of the logarithm of the states of a trellis. */
+#define TRELLIS_NBITS 3
 
 /* Allocate *array for a reader; a writer has it. */
 static enum sqz_status need(struct sqz_side_coder *side, void *array_pointer, size_t n, size_t size,
@@ -87,11 +76,26 @@ static enum sqz_status code_steps(struct sqz_side_coder *side, struct sqz_tensor
     return SQZ_OK;
 }
 
+static void code_trellis(struct sqz_side_coder *side, struct sqz_tensor_form *form) {
+    uint32_t more = side->encoder ? (uint32_t)__builtin_ctz(form->trellis_states) - SQZ_TRELLIS_MIN_LOG2 : 0;
+    sqz_side_raw(side, TRELLIS_NBITS, &more);
+    if (more > SQZ_TRELLIS_MAX_LOG2 - SQZ_TRELLIS_MIN_LOG2) {
+        side->failed = true;
+        return;
+    }
+    form->trellis_states = 1u << (more + SQZ_TRELLIS_MIN_LOG2);
+}
+
+/* The largest magnitude of what is coded for a weight. */
+static int coded_limit(const struct sqz_tensor_form *form) {
+    return form->trellis_states ? SQZ_TRELLIS_MAX_INDEX : SQZ_MAX_LEVEL;
+}
+
 static enum sqz_status code_uniform_values(struct sqz_side_coder *side, struct sqz_tensor_form *form,
                                            struct sqz_error *err) {
     code_count(side, UNIFORM_COUNT_NBITS, 2 * SQZ_MAX_LEVEL, &form->n_values);
     SQZ_TRY(need(side, &form->values, form->n_values, sizeof *form->values, err));
-    sqz_side_values(side, form->values, form->n_values, SQZ_MAX_LEVEL);
+    sqz_side_values(side, form->values, form->n_values, coded_limit(form));
     return SQZ_OK;
 }
 
@@ -107,7 +111,8 @@ static void code_bounds(struct sqz_side_coder *side, struct sqz_tensor_form *for
     uint64_t negative = range->max_negative, positive = range->max_positive;
     sqz_side_number(side, SQZ_SIDE_VALUE, &negative);
     sqz_side_number(side, SQZ_SIDE_VALUE, &positive);
-    if (negative > SQZ_MAX_LEVEL || positive > SQZ_MAX_LEVEL) {
+    uint64_t limit = (uint64_t)coded_limit(form);
+    if (negative > limit || positive > limit) {
         side->failed = true;
         return;
     }
@@ -125,7 +130,7 @@ static void code_range_params(struct sqz_side_coder *side, struct sqz_tensor_for
     sqz_side_raw(side, SQZ_RANGE_DETAIL_NBITS, &detail);
     sqz_side_raw(side, SQZ_RANGE_SHIFT_NBITS, &shift);
     sqz_side_raw(side, SQZ_RANGE_ACTIVITY_NBITS, &activity);
-    if (detail >= SQZ_DETAIL_COUNT) {
+    if (detail >= SQZ_DETAIL_COUNT || (form->trellis_states && scan != SQZ_SCAN_BY_OUTPUT)) {
         side->failed = true;
         return;
     }
@@ -134,6 +139,7 @@ static void code_range_params(struct sqz_side_coder *side, struct sqz_tensor_for
     range->detail = (enum sqz_range_detail)detail;
     range->shift = shift;
     range->activity = activity;
+    range->trellis_states = form->trellis_states;
 }
 
 static enum sqz_status code_tables(struct sqz_side_coder *side, struct sqz_tensor_form *form, struct sqz_error *err) {
@@ -186,6 +192,7 @@ static enum sqz_status code_form(struct sqz_side_coder *side, struct sqz_tensor_
                                  struct sqz_error *err) {
     bool is_codebook = form->storage == SQZ_STORAGE_CODEBOOK, is_range = form->coder == SQZ_STREAM_RANGE;
     SQZ_TRY(is_codebook ? code_codebook(side, form, err) : code_steps(side, form, err));
+    if (!side->failed && form->trellis_states) code_trellis(side, form);
     if (!side->failed && !is_codebook && !is_range) SQZ_TRY(code_uniform_values(side, form, err));
     if (side->decoder) form->codebook_nbits = (size_t)sqz_range_decoder_nbits(side->decoder, start);
     if (!side->failed && is_range) code_range_params(side, form);
@@ -208,7 +215,8 @@ enum sqz_status sqz_form_write(const struct sqz_tensor_form *form, struct sqz_bu
     if (status == SQZ_OK && side.failed)
         status = sqz_fail(err, SQZ_LIMIT, "a tensor of %zu rows has too many steps", form->lanes.n_rows);
     if (status == SQZ_OK) {
-        sqz_put_u8(out, (uint8_t)(form->storage | form->layout << 2 | form->coder << 4));
+        unsigned trellis = form->trellis_states != 0;
+        sqz_put_u8(out, (uint8_t)(form->storage | form->layout << 2 | form->coder << 4 | trellis << 6));
         sqz_put_varint(out, bytes.nbytes);
         sqz_put_bytes(out, bytes.data, bytes.nbytes);
         status = sqz_buffer_status(out, err);
@@ -241,13 +249,15 @@ enum sqz_status sqz_form_read(struct sqz_tensor_form *form, struct sqz_reader *i
     form->storage = (enum sqz_storage)(first & 3);
     form->layout = (enum sqz_layout)(first >> 2 & 3);
     form->coder = (enum sqz_stream_coder)(first >> 4 & 3);
-    if (first >> 6 || form->storage < SQZ_STORAGE_CODEBOOK || form->layout >= SQZ_LAYOUT_COUNT)
+    bool trellis = first >> 6 & 1, trellis_right = !trellis || form->storage == SQZ_STORAGE_UNIFORM;
+    if (first >> 7 || !trellis_right || form->storage < SQZ_STORAGE_CODEBOOK || form->layout >= SQZ_LAYOUT_COUNT)
         return sqz_fail(err, SQZ_MALFORMED, "weight %s: 0x%02x is not a form of storage", name, first);
     if (form->coder > SQZ_STREAM_RANGE)
         return sqz_fail(err, SQZ_UNSUPPORTED, "weight %s: unknown coder %u", name, (unsigned)form->coder);
     if (form->coder == SQZ_STREAM_RANGE && form->layout != SQZ_LAYOUT_DENSE)
         return sqz_fail(err, SQZ_MALFORMED, "weight %s: the range coder has a single layout", name);
     form->lanes = sqz_lanes_of(shape, count, form->coder);
+    form->trellis_states = trellis; /* how many they are is read next */
     const uint8_t *bytes = sqz_read_bytes(in, (size_t)nbytes);
     struct sqz_range_decoder decoder;
     struct sqz_side_coder side;

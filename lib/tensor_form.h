@@ -5,46 +5,13 @@
 #include <stdbool.h>
 
 #include "lib/bytes.h"
+#include "lib/lanes.h"
 #include "lib/layout.h"
 #include "lib/packed.h"
 #include "lib/range_tensor.h"
 
-/* First byte of a section: bits 0-1 storage, 2-3 layout, 4-5 coder, the rest 0. */
+/* First byte of a section: bits 0-1 storage, 2-3 layout, 4-5 coder, 6 whether there is a trellis, 7: 0. */
 enum sqz_storage { SQZ_STORAGE_FLOAT32, SQZ_STORAGE_FLOAT16, SQZ_STORAGE_CODEBOOK, SQZ_STORAGE_UNIFORM };
-enum sqz_stream_coder { SQZ_STREAM_HUFFMAN, SQZ_STREAM_RANGE };
-
-/*
- * A tensor is cut into lanes: runs of whole rows (a row is all weights of one
- * output channel), each coded as a stream of its own, so that they can be
- * decoded at the same time. The cut follows from the shape alone.
- */
-struct sqz_lanes {
-    size_t n_rows, row; /* rows, weights of a row */
-    size_t n_lanes;
-};
-
-/* Weights from which Huffman lanes come in fours: below, their sizes would cost more than the speed is worth. */
-#define SQZ_LANES_MIN_COUNT 16384
-/* Work of a thread: four Huffman lanes, or one range-coded one (which learns anew), for each so many weights. */
-#define SQZ_LANES_GROUP_COUNT 262144
-#define SQZ_LANES_GROUP 4
-
-struct sqz_lanes sqz_lanes_of(const struct sqz_shape *shape, size_t count, enum sqz_stream_coder coder);
-
-/* Index of the first weight of a lane; that of lane n_lanes is the number of weights. */
-static inline size_t sqz_lane_start(const struct sqz_lanes *lanes, size_t lane) {
-    size_t rows = lanes->n_rows / lanes->n_lanes, more = lanes->n_rows % lanes->n_lanes;
-    return (rows * lane + (lane < more ? lane : more)) * lanes->row;
-}
-
-static inline size_t sqz_lane_count(const struct sqz_lanes *lanes, size_t lane) {
-    return sqz_lane_start(lanes, lane + 1) - sqz_lane_start(lanes, lane);
-}
-
-/* The longest lane. */
-static inline size_t sqz_lane_capacity(const struct sqz_lanes *lanes) {
-    return sqz_lane_count(lanes, 0);
-}
 
 /* Rows that may have steps of their own: a thousand times beyond any layer, and reading them takes about a second. */
 #define SQZ_FORM_MAX_STEPS ((size_t)1 << 24)
@@ -54,11 +21,12 @@ struct sqz_tensor_form {
     enum sqz_layout layout;
     enum sqz_stream_coder coder;
     struct sqz_lanes lanes;
-    size_t n_values;  /* symbols other than zero: codebook entries, or uniform levels in use */
-    float *codebook;  /* [n_values], codebook only */
-    uint32_t n_steps; /* uniform only: 1 or n_rows */
-    float *steps;     /* [n_steps] */
-    int16_t *values;  /* [n_values], uniform and Huffman only: ascending levels; symbol i + 1 is values[i] */
+    size_t n_values;         /* symbols other than zero: codebook entries, or uniform levels in use */
+    float *codebook;         /* [n_values], codebook only */
+    uint32_t n_steps;        /* uniform only: 1 or n_rows */
+    float *steps;            /* [n_steps] */
+    uint32_t trellis_states; /* uniform only: 0 or as in struct sqz_packed; levels are then coded as their indices */
+    int16_t *values; /* [n_values], uniform and Huffman only: ascending levels or indices; symbol i + 1 is values[i] */
     struct sqz_range_params range; /* range coder only, which uses nothing of what follows but lane_nbytes */
     unsigned width;                /* of a position: 1..SQZ_LAYOUT_MAX_WIDTH; 0 for dense */
     unsigned tuple;                /* values coded at a time */

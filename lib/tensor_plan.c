@@ -6,6 +6,7 @@
 #include "lib/memory.h"
 #include "lib/side_code.h"
 #include "lib/tensor_code.h"
+#include "lib/trellis.h"
 
 static enum sqz_status no_memory(struct sqz_error *err) {
     return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
@@ -13,11 +14,16 @@ static enum sqz_status no_memory(struct sqz_error *err) {
 
 /* ---- symbols and tokens --------------------------------------------------------- */
 
-/* The levels in use, ascending, and the symbol of each. */
+/* What is coded for a uniform level. */
+static int coded_level(const struct sqz_packed *packed, size_t i) {
+    return packed->trellis_states ? sqz_trellis_index(packed->levels[i]) : packed->levels[i];
+}
+
+/* The levels (or indices) in use, ascending, and the symbol of each. */
 static enum sqz_status map_uniform(const struct sqz_packed *packed, size_t count, struct sqz_tensor_form *form,
                                    uint16_t *symbols, struct sqz_error *err) {
     uint16_t map[2 * SQZ_MAX_LEVEL + 1] = {0};
-    for (size_t i = 0; i < count; i++) map[packed->levels[i] + SQZ_MAX_LEVEL] = 1;
+    for (size_t i = 0; i < count; i++) map[coded_level(packed, i) + SQZ_MAX_LEVEL] = 1;
     map[SQZ_MAX_LEVEL] = 0;
     for (size_t i = 0; i < sizeof map / sizeof *map; i++) form->n_values += map[i];
     form->values = sqz_alloc(form->n_values, sizeof *form->values);
@@ -28,7 +34,7 @@ static enum sqz_status map_uniform(const struct sqz_packed *packed, size_t count
         form->values[symbol++] = (int16_t)level;
         map[level + SQZ_MAX_LEVEL] = symbol;
     }
-    for (size_t i = 0; i < count; i++) symbols[i] = map[packed->levels[i] + SQZ_MAX_LEVEL];
+    for (size_t i = 0; i < count; i++) symbols[i] = map[coded_level(packed, i) + SQZ_MAX_LEVEL];
     return SQZ_OK;
 }
 

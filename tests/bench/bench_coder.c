@@ -6,6 +6,7 @@
 
 #include "lib/memory.h"
 #include "lib/tensor_code.h"
+#include "lib/trellis.h"
 
 /* Processor time of this thread, so that other work on the machine counts little. */
 static double seconds(void) {
@@ -45,6 +46,13 @@ static double decode_seconds(const struct sqz_buffer *section, const struct sqz_
     return best;
 }
 
+/* Use the levels as indices: those of a trellis of eight states. */
+static void make_trellis(struct sqz_packed *packed, const struct sqz_shape *shape) {
+    struct sqz_lanes lanes = sqz_lanes_of(shape, packed->n_levels, SQZ_STREAM_RANGE);
+    sqz_trellis_restore(8, &lanes, packed->levels);
+    packed->trellis_states = 8;
+}
+
 int main(void) {
     static const double means[] = {0.25, 0.5, 0.8, 1.2, 2, 4, 16};
     const struct sqz_shape shape = sqz_shape4(256, 256, 3, 3);
@@ -53,16 +61,18 @@ int main(void) {
     struct sqz_packed packed = {.kind = SQZ_LEVELS_UNIFORM, .n_levels = count, .n_steps = 1, .steps = &step};
     packed.levels = sqz_alloc(count, sizeof *packed.levels);
     if (!packed.levels) return 1;
-    printf("levels     coder     bits/weight   decoded, M weights/s\n");
+    printf("levels     coder            bits/weight   decoded, M weights/s\n");
     for (size_t m = 0; m < sizeof means / sizeof *means; m++) {
-        static const enum sqz_coder coders[] = {SQZ_CODER_HUFFMAN, SQZ_CODER_RANGE};
-        static const char *const names[] = {"huffman", "range"};
+        static const enum sqz_coder coders[] = {SQZ_CODER_HUFFMAN, SQZ_CODER_RANGE, SQZ_CODER_HUFFMAN, SQZ_CODER_RANGE};
+        static const char *const names[] = {"huffman", "range", "huffman, trellis", "range, trellis"};
+        packed.trellis_states = 0;
         fill(&packed, means[m], 88172645463325252ULL);
-        for (int c = 0; c < 2; c++) {
+        for (int c = 0; c < 4; c++) {
+            if (c == 2) make_trellis(&packed, &shape);
             struct sqz_buffer section = {0};
             if (sqz_tensor_encode(&packed, &shape, count, coders[c], "bench", &section, NULL) != SQZ_OK) return 1;
             double elapsed = decode_seconds(&section, &shape, count);
-            printf("mean %-5g %-9s %8.3f %18.1f\n", means[m], names[c], 8.0 * (double)section.nbytes / (double)count,
+            printf("mean %-5g %-16s %8.3f %18.1f\n", means[m], names[c], 8.0 * (double)section.nbytes / (double)count,
                    (double)count / elapsed / 1e6);
             sqz_buffer_free(&section);
         }

@@ -36,7 +36,7 @@ static unsigned modelled_bit(struct decoder *d, struct modelled *state) {
 }
 
 /* 8.2, 8.3 */
-enum { CHUNK = 32, N_CLASSES = 16, N_LEANS = 8, N_MAGNITUDES = 3 * N_CLASSES };
+enum { CHUNK = 32, N_CLASSES = 2 * 16, N_LEANS = 8, N_MAGNITUDES = 3 * N_CLASSES };
 
 struct lane_decoder {
     struct section *s;
@@ -46,6 +46,7 @@ struct lane_decoder {
     int64_t *value, *mean;                               /* [P][N] */
     int64_t *channel_mean, *leaning;                     /* [N] */
     int64_t row_mean;
+    uint8_t *state; /* [P][N] of the trellis */
 
     struct modelled nonzero[N_CLASSES][N_LEANS];
     struct modelled negative[2 * N_LEANS + 1];
@@ -82,6 +83,8 @@ static struct lane_decoder *lane_start(struct section *s, const struct lane *lan
     for (uint64_t i = 0; i < l->n_positions * l->n_channels; i++) l->mean[i] = 4 * a;
     for (uint64_t i = 0; i < l->n_channels; i++) l->channel_mean[i] = 4 * a;
     l->row_mean = 256 * a;
+    l->state = plain_alloc(s->p, l->n_positions * l->n_channels, 1);
+    for (uint64_t i = 0; i < l->n_positions * l->n_channels; i++) l->state[i] = 0;
 
     statistics_start(&l->nonzero[0][0], N_CLASSES * N_LEANS);
     statistics_start(l->negative, 2 * N_LEANS + 1);
@@ -125,6 +128,7 @@ static struct context context(const struct lane_decoder *l, uint64_t k, uint64_t
     for (int i = 0; i < 7; i++) context.l += lean_limits[i] <= llabs(lean);
     if (l->s->detail == 1) context.class /= 2;
     if (l->s->detail == 2) context.class = context.l = 0;
+    if (l->s->trellis) context.class += 16 * (l->state[k * n + c] & 1);
     return context;
 }
 
@@ -178,9 +182,14 @@ static void remember(struct lane_decoder *l, uint64_t k, uint64_t first, unsigne
     int64_t sum = 0;
     for (unsigned i = 0; i < n; i++) {
         uint64_t c = first + i, kc = k * l->n_channels + c;
-        int64_t s = llabs(level[i]) * 256 >> l->s->shift;
+        int64_t v = level[i];
+        if (l->s->trellis) {
+            v = plain_trellis_level(l->state[kc], (int32_t)level[i]);
+            l->state[kc] = (uint8_t)plain_trellis_next(l->s, l->state[kc], (int32_t)level[i]);
+        }
+        int64_t s = llabs(v) * 256 >> (l->s->shift + l->s->trellis);
         if (s > 8191) s = 8191;
-        int64_t u = level[i] >= 0 ? s : -s;
+        int64_t u = v >= 0 ? s : -s;
         int64_t bounded = u < -768 ? -768 : u > 768 ? 768 : u;
         l->value[kc] = u;
         l->mean[kc] += shift_right(4 * s - l->mean[kc], 3);

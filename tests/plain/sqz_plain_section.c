@@ -48,6 +48,41 @@ static void uniform_weights(struct section *s) {
         s->weight->values[i] = (float)s->levels[i] * s->steps[s->n_steps == 1 ? 0 : i / s->row];
 }
 
+/* ---- 4.1 Trellis ---- */
+
+int32_t plain_trellis_level(unsigned state, int32_t index) {
+    int32_t q = state & 1;
+    if (index == 0) return 0;
+    return index > 0 ? 2 * index - q : 2 * index + q;
+}
+
+unsigned plain_trellis_next(const struct section *s, unsigned state, int32_t index) {
+    static const unsigned f[] = {2, 5, 12, 23, 59, 121, 234}, g[] = {1, 2, 7, 9, 11, 55, 103};
+    unsigned code = 0;
+    while (4u << code < s->n_states) code++;
+    unsigned next = state >> 1;
+    if (state % 2 != 0) next ^= f[code];
+    if (index % 2 != 0) next ^= g[code];
+    return next;
+}
+
+/* From indices to levels, one column after the other. */
+static void trellis_levels(struct section *s) {
+    uint64_t g = s->weight->count == 0 ? 1 : (s->weight->count - 1) / 262144 + 1;
+    uint64_t n_lanes = g < s->n_rows ? g : s->n_rows, each = s->n_rows / n_lanes, more = s->n_rows % n_lanes;
+    for (uint64_t place = 0; place < s->row; place++) {
+        uint64_t r = 0;
+        for (uint64_t lane = 0; lane < n_lanes; lane++) {
+            unsigned state = 0;
+            for (uint64_t end = r + each + (lane < more); r < end; r++) {
+                int32_t *level = &s->levels[r * s->row + place], index = *level;
+                *level = plain_trellis_level(state, index);
+                state = plain_trellis_next(s, state, index);
+            }
+        }
+    }
+}
+
 void plain_section(struct plain *p, const uint8_t *data, uint64_t nbytes, struct plain_weight *weight) {
     struct plain_bytes bytes = {p, data, nbytes, 0};
     unsigned form = plain_u8(&bytes);
@@ -56,7 +91,8 @@ void plain_section(struct plain *p, const uint8_t *data, uint64_t nbytes, struct
     s->storage = form & 3;
     s->layout = form >> 2 & 3;
     s->coder = form >> 4 & 3;
-    if (form >> 6 != 0 || s->layout > GAPS || s->coder > RANGE)
+    s->trellis = form >> 6 & 1;
+    if (form >> 7 != 0 || s->layout > GAPS || s->coder > RANGE || (s->trellis && s->storage != UNIFORM))
         plain_refuse(p, "a section is stored in an unknown way");
     if (s->coder == RANGE && s->layout != 0) plain_refuse(p, "a range-coded section has a layout");
     if (s->storage < CODEBOOK && form >> 2 != 0) plain_refuse(p, "a section of floats has a layout or a coder");
@@ -73,6 +109,7 @@ void plain_section(struct plain *p, const uint8_t *data, uint64_t nbytes, struct
         plain_huffman_lanes(s);
     else
         plain_range_lanes(s);
+    if (s->trellis) trellis_levels(s);
     if (s->storage == CODEBOOK)
         codebook_weights(s);
     else

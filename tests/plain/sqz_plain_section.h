@@ -39,6 +39,7 @@ struct section {
     struct plain *p;
     struct plain_weight *weight;
     unsigned storage, layout, coder;
+    bool trellis;
 
     struct decoder side;
     struct adaptive class[N_KINDS][64];
@@ -49,6 +50,7 @@ struct section {
     uint32_t n_negative;
     uint64_t n_steps;
     float *steps;
+    uint32_t n_states; /* of the trellis */
     int32_t *levels_in_use;
 
     unsigned width, tuple;
@@ -66,8 +68,12 @@ struct section {
     uint64_t n_lanes;
     struct lane *lanes;
 
-    int32_t *levels; /* Huffman: symbols, range: signed levels; afterwards the levels */
+    int32_t *levels; /* Huffman: symbols, range: signed levels; afterwards the levels (or indices) */
 };
+
+/* Section 4.1. */
+int32_t plain_trellis_level(unsigned state, int32_t index);
+unsigned plain_trellis_next(const struct section *s, unsigned state, int32_t index);
 
 /* Section 6, with the lanes' bytes; section 7.1; the rest of section 7; section 8. */
 void plain_side_information(struct section *s, struct plain_bytes *bytes);

@@ -116,12 +116,18 @@ static void steps(struct section *s) {
     }
 }
 
+/* Of what is coded: levels, or indices of a trellis. */
+static int64_t highest_level(const struct section *s) {
+    return s->trellis ? 4095 : MAX_LEVEL;
+}
+
 static void levels_in_use(struct section *s) {
     s->levels_in_use = plain_alloc(s->p, s->n_values, sizeof *s->levels_in_use);
     int64_t level = 0;
     for (uint32_t i = 0; i < s->n_values; i++) {
         level = i == 0 ? signed_number(s, KIND_VALUE) : further(s, KIND_VALUE, level);
-        if (level == 0 || level > MAX_LEVEL || level < -MAX_LEVEL) plain_refuse(s->p, "a level in use is out of range");
+        if (level == 0 || level > highest_level(s) || level < -highest_level(s))
+            plain_refuse(s->p, "a level in use is out of range");
         s->levels_in_use[i] = (int32_t)level;
     }
 }
@@ -203,14 +209,15 @@ static void huffman_side(struct section *s) {
 
 static void range_side(struct section *s) {
     if (s->storage == UNIFORM) {
-        s->max_negative = number_up_to(s, KIND_VALUE, MAX_LEVEL);
-        s->max_positive = number_up_to(s, KIND_VALUE, MAX_LEVEL);
+        s->max_negative = number_up_to(s, KIND_VALUE, (uint64_t)highest_level(s));
+        s->max_positive = number_up_to(s, KIND_VALUE, (uint64_t)highest_level(s));
     } else {
         s->max_negative = s->n_negative;
         s->max_positive = s->n_values - s->n_negative;
     }
     s->has_zero = raw(&s->side, 1);
     s->scan = (unsigned)raw(&s->side, 1);
+    if (s->trellis && s->scan != 0) plain_refuse(s->p, "a trellis cannot be scanned by input");
     s->detail = (unsigned)raw(&s->side, 2);
     if (s->detail > 2) plain_refuse(s->p, "the detail is out of range");
     s->shift = (unsigned)raw(&s->side, 4);
@@ -232,6 +239,11 @@ void plain_side_information(struct section *s, struct plain_bytes *bytes) {
         codebook(s);
     } else {
         steps(s);
+        if (s->trellis) {
+            uint32_t more = (uint32_t)raw(&s->side, 3);
+            if (more > 6) plain_refuse(s->p, "the number of states is out of range");
+            s->n_states = 4u << more;
+        }
         if (s->coder == HUFFMAN) {
             s->n_values = (uint32_t)raw(&s->side, 14);
             if (s->n_values > 16382) plain_refuse(s->p, "there are too many levels in use");

@@ -18,6 +18,7 @@
 #include "lib/prune.h"
 #include "lib/quantize.h"
 #include "lib/random.h"
+#include "lib/trellis.h"
 #include "tests/unit/plain_compare.h"
 #include "tests/unit/random_nets.h"
 
@@ -150,6 +151,30 @@ static struct sqz_model *uniform(struct net net, bool per_row) {
     return net.model;
 }
 
+/*
+ * Levels that obey a trellis: indices are half the levels of a grid, those below `least` zero. One step
+ * for each output channel with 4, 16, 64 and 256 states.
+ */
+static void make_trellis(struct sqz_weight *weight, uint32_t n_states, float least) {
+    make_uniform(weight, n_states % 3 == 1);
+    struct sqz_packed *packed = weight->packed;
+    for (size_t i = 0; i < weight->count; i++)
+        packed->levels[i] = (int16_t)((float)abs(packed->levels[i]) < least ? 0 : packed->levels[i] / 2);
+    struct sqz_lanes lanes = sqz_lanes_of(&weight->shape, weight->count, SQZ_STREAM_RANGE);
+    sqz_trellis_restore(n_states, &lanes, packed->levels);
+    packed->trellis_states = n_states;
+}
+
+/* Each kernel with twice the states of the one before. */
+static struct sqz_model *trellis(struct net net, uint32_t n_states, float least) {
+    for (size_t i = 0; i < net.model->n_weights; i++) {
+        if (net.model->weights[i].role != SQZ_ROLE_KERNEL) continue;
+        make_trellis(&net.model->weights[i], n_states, least);
+        n_states *= 2;
+    }
+    return net.model;
+}
+
 /* Kernels without weights, with one, with one value, with one of either sign, and the largest uniform levels. */
 static struct sqz_model *corners(void) {
     struct net net = net_new(1, 1, 1, 5);
@@ -273,5 +298,10 @@ int main(int argc, char **argv) {
     golden("range_uniform", uniform(coder_net(12), false), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
     golden("range_uniform_rows", uniform(coder_net(13), true), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
     golden("range_lanes", shared(dense_net(600, 450, 14), 0.002, 2), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
+    golden("huffman_trellis", trellis(coder_net(16), 4, 0), SQZ_CODER_HUFFMAN, SQZ_BIAS_FP16);
+    golden("range_trellis", trellis(coder_net(17), 8, 0), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
+    golden("range_trellis_few", trellis(coder_net(18), 32, 10), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
+    golden("huffman_trellis_lanes", trellis(dense_net(600, 450, 19), 256, 45), SQZ_CODER_HUFFMAN, SQZ_BIAS_FP16);
+    golden("range_trellis_lanes", trellis(dense_net(600, 450, 20), 256, 45), SQZ_CODER_RANGE, SQZ_BIAS_FP16);
     return 0;
 }

@@ -1,6 +1,8 @@
 /* packed_samples.c - random packed tensors and a SqueezeNet made of them. */
 #include "tests/unit/packed_samples.h"
 
+#include "lib/trellis.h"
+
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -70,6 +72,22 @@ struct sqz_packed *sample_uniform(size_t count, uint32_t n_steps, double mean, u
     return packed;
 }
 
+struct sqz_packed *sample_trellis(const struct sqz_shape *shape, uint32_t n_states, bool per_row, double mean,
+                                  uint64_t seed) {
+    size_t count;
+    ck_assert(sqz_shape_count(shape, &count));
+    struct sqz_packed *packed =
+        sample_uniform(count, per_row && shape->rank && shape->dim[0] ? (uint32_t)shape->dim[0] : 1, mean, seed);
+    for (size_t i = 0; i < count; i++) {
+        int index = packed->levels[i], most = SQZ_TRELLIS_MAX_INDEX;
+        packed->levels[i] = (int16_t)(index > most ? most : index < -most ? -most : index);
+    }
+    struct sqz_lanes lanes = sqz_lanes_of(shape, count, SQZ_STREAM_RANGE);
+    sqz_trellis_restore(n_states, &lanes, packed->levels);
+    packed->trellis_states = n_states;
+    return packed;
+}
+
 struct sqz_packed *sample_histogram(const uint64_t *counts, size_t n, uint64_t seed) {
     uint64_t state = seed * 2 + 1;
     size_t count = 0, at = 0;
@@ -93,7 +111,8 @@ static bool same_bytes(const void *a, const void *b, size_t nbytes) {
 
 bool sample_equal(const struct sqz_packed *a, const struct sqz_packed *b) {
     return a->kind == b->kind && a->n_levels == b->n_levels && a->n_codebook == b->n_codebook &&
-           a->n_steps == b->n_steps && same_bytes(a->levels, b->levels, a->n_levels * sizeof *a->levels) &&
+           a->n_steps == b->n_steps && a->trellis_states == b->trellis_states &&
+           same_bytes(a->levels, b->levels, a->n_levels * sizeof *a->levels) &&
            same_bytes(a->codebook, b->codebook, a->n_codebook * sizeof *a->codebook) &&
            same_bytes(a->steps, b->steps, a->n_steps * sizeof *a->steps);
 }

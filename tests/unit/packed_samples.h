@@ -17,6 +17,10 @@ struct sqz_packed *sample_codebook(size_t count, uint32_t n_codebook, double den
 /* Uniform levels with a two-sided geometric distribution of the given mean magnitude, cut at SQZ_MAX_LEVEL. */
 struct sqz_packed *sample_uniform(size_t count, uint32_t n_steps, double mean, uint64_t seed);
 
+/* Levels that obey a trellis, from random indices of the given mean magnitude. */
+struct sqz_packed *sample_trellis(const struct sqz_shape *shape, uint32_t n_states, bool per_row, double mean,
+                                  uint64_t seed);
+
 /* A codebook tensor whose level i (0: zero) occurs counts[i] times, shuffled. */
 struct sqz_packed *sample_histogram(const uint64_t *counts, size_t n, uint64_t seed);
 

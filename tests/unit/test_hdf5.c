@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "formats/formats.h"
+#include "lib/trellis.h"
 
 static char folder[64], path[96];
 
@@ -136,6 +137,7 @@ static void assert_same_model(const struct sqz_model *a, const struct sqz_model 
         ck_assert_mem_eq(x->packed->levels, y->packed->levels, x->count * sizeof(int16_t));
         ck_assert_uint_eq(x->packed->n_codebook, y->packed->n_codebook);
         ck_assert_uint_eq(x->packed->n_steps, y->packed->n_steps);
+        ck_assert_uint_eq(x->packed->trellis_states, y->packed->trellis_states);
         if (x->packed->n_codebook)
             ck_assert_mem_eq(x->packed->codebook, y->packed->codebook, x->packed->n_codebook * sizeof(float));
         if (x->packed->n_steps)
@@ -157,6 +159,30 @@ static void write_model(void) {
     ck_assert_uint_eq(nbytes, (size_t)st.st_size);
     sqz_model_free(model);
 }
+
+START_TEST(trellis_is_kept_and_checked) {
+    make_folder();
+    struct sqz_model *model = make_model(), *copy = NULL;
+    struct sqz_error err = {0};
+    struct sqz_packed *packed = NULL;
+    size_t nbytes;
+    for (size_t i = 0; i < model->n_weights; i++)
+        if (model->weights[i].packed && model->weights[i].packed->kind == SQZ_LEVELS_UNIFORM)
+            packed = model->weights[i].packed;
+    const struct sqz_lanes lanes = sqz_lanes_of_rows(CHANNELS, packed->n_levels, SQZ_STREAM_RANGE);
+    sqz_trellis_restore(64, &lanes, packed->levels);
+    packed->trellis_states = 64;
+    ck_assert_msg(sqz_hdf5_write(model, path, &nbytes, &err) == SQZ_OK, "%s", err.text);
+    ck_assert_msg(read_file(path, &copy, &err) == SQZ_OK, "%s", err.text);
+    assert_same_model(model, copy);
+    sqz_model_free(copy);
+    packed->trellis_states = 63;
+    ck_assert_msg(sqz_hdf5_write(model, path, &nbytes, &err) == SQZ_OK, "%s", err.text);
+    ck_assert_int_eq(read_file(path, &copy, &err), SQZ_MALFORMED);
+    ck_assert_ptr_nonnull(strstr(err.text, "a trellis of 63 states"));
+    sqz_model_free(model);
+}
+END_TEST
 
 START_TEST(round_trip_by_name_and_by_bytes) {
     make_folder();
@@ -486,6 +512,7 @@ Suite *test_hdf5(void) {
     Suite *suite = suite_create("hdf5");
     TCase *tc = tcase_create("hdf5");
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, trellis_is_kept_and_checked);
     tcase_add_test(tc, round_trip_by_name_and_by_bytes);
     tcase_add_test(tc, same_model_same_bytes);
     tcase_add_test(tc, truncation_is_an_error);

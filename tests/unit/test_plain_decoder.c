@@ -12,6 +12,7 @@
 #include "lib/parallel.h"
 #include "lib/prune.h"
 #include "lib/quantize.h"
+#include "lib/trellis.h"
 #include "tests/unit/effort.h"
 #include "tests/unit/plain_compare.h"
 
@@ -252,6 +253,29 @@ START_TEST(uniform_levels) {
 }
 END_TEST
 
+/* Half of the levels of a grid as the indices of a trellis, each kernel with twice the states of the one before. */
+static void make_trellis(struct sqz_model *model, bool per_channel) {
+    uint32_t n_states = 4;
+    for (size_t i = 0; i < model->n_weights; i++) {
+        struct sqz_weight *weight = &model->weights[i];
+        if (weight->role != SQZ_ROLE_KERNEL) continue;
+        make_uniform(weight, per_channel, 20);
+        for (size_t k = 0; k < weight->count; k++) weight->packed->levels[k] /= 2;
+        struct sqz_lanes lanes = sqz_lanes_of(&weight->shape, weight->count, SQZ_STREAM_RANGE);
+        sqz_trellis_restore(n_states, &lanes, weight->packed->levels);
+        weight->packed->trellis_states = n_states;
+        n_states = n_states == SQZ_TRELLIS_MAX_STATES ? 4 : 2 * n_states;
+    }
+}
+
+START_TEST(trellis_levels) {
+    struct sqz_model *model = read_sample(0);
+    make_trellis(model, _i == 1);
+    expect_same_coded("trellis", model, SQZ_BIAS_FP16);
+    sqz_model_free(model);
+}
+END_TEST
+
 START_TEST(float_kernels) {
     struct sqz_model *model = read_sample(0);
     expect_same_coded("float kernels", model, SQZ_BIAS_FP32);
@@ -453,6 +477,7 @@ Suite *test_plain_decoder(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, codebooks, 1, 9);
     tcase_add_loop_test(tc, uniform_levels, 0, 5);
+    tcase_add_loop_test(tc, trellis_levels, 0, 2);
     tcase_add_test(tc, float_kernels);
     suite_add_tcase(suite, tc);
     tc = tcase_create("damage");

@@ -384,9 +384,10 @@ START_TEST(first_byte_is_checked) {
         uint8_t kept = section.data[0];
         section.data[0] = (uint8_t)first;
         enum sqz_status status = sqz_tensor_decode(section.data, section.nbytes, &shape, 100, "w", &back, NULL);
-        bool known = first >> 6 == 0 && (first & 3) >= SQZ_STORAGE_CODEBOOK && (first >> 2 & 3) < SQZ_LAYOUT_COUNT;
+        bool known = first >> 7 == 0 && (first & 3) >= SQZ_STORAGE_CODEBOOK && (first >> 2 & 3) < SQZ_LAYOUT_COUNT;
+        if (first >> 6 == 1 && (first & 3) != SQZ_STORAGE_UNIFORM) known = false;
         if (!known) ck_assert_int_eq(status, SQZ_MALFORMED);
-        if (known && first >> 4 > SQZ_STREAM_RANGE) ck_assert_int_eq(status, SQZ_UNSUPPORTED);
+        if (known && (first >> 4 & 3) > SQZ_STREAM_RANGE) ck_assert_int_eq(status, SQZ_UNSUPPORTED);
         if (status == SQZ_OK) sqz_packed_free(back);
         section.data[0] = kept;
     }
