@@ -8,6 +8,7 @@
 #include "cmd/read_options.h"
 #include "cmd/report.h"
 #include "cmd/search_options.h"
+#include "lib/trellis.h"
 
 struct compress {
     struct cmd_common common;
@@ -15,7 +16,7 @@ struct compress {
     const char *target_text, *holdout, *labels, *front;
     size_t target_nbytes;
     double max_kl, max_drop;
-    bool max_kl_given, max_drop_given, best_effort, one_based;
+    bool max_kl_given, max_drop_given, trellis_given, best_effort, one_based;
     int coder; /* enum sqz_coder */
     int bias;  /* position in BIAS_CHOICES */
 };
@@ -26,6 +27,13 @@ struct compress {
 /* Words of --bias and what they mean. */
 #define BIAS_CHOICES "10 8 fp16 fp32"
 static const enum sqz_bias_kind bias_kinds[] = {SQZ_BIAS_10BIT, SQZ_BIAS_8BIT, SQZ_BIAS_FP16, SQZ_BIAS_FP32};
+
+/*
+ * States of the trellis where nothing is said. SqueezeNet v1.1 at 400,000 bytes, mean divergence on 400 images of its
+ * own, two draws of positions (an error of 5% each): none 0.043, 8 states 0.039, 64 states 0.036. 8 and 64 take the
+ * same time.
+ */
+#define DEFAULT_TRELLIS 64
 
 /* ---- usage -------------------------------------------------------------- */
 
@@ -47,8 +55,24 @@ static size_t parse_size(const char *text) {
     return 0;
 }
 
+/* The trellis is one for calibrated uniform levels, and the range coder's. */
+static int choose_trellis(struct compress *compress) {
+    struct cmd_search *search = &compress->search;
+    bool possible = search->method == 0 && search->levels == SQZ_COMPRESS_UNIFORM && compress->coder != SQZ_CODER_HUFFMAN;
+    if (!compress->trellis_given) search->trellis = possible ? DEFAULT_TRELLIS : 0;
+    if (search->trellis == 0) return CMD_CONTINUE;
+    if (!possible)
+        return cmd_usage(compress->common.command,
+                         "--trellis goes with calibrated uniform levels and the range coder only");
+    if (!sqz_trellis_is_valid((uint32_t)search->trellis))
+        return cmd_usage(compress->common.command, "--trellis takes 0, 4, 8, 16, 32, 64, 128 or 256");
+    return CMD_CONTINUE;
+}
+
 static int check_usage(struct compress *compress) {
     const char *command = compress->common.command;
+    int code = choose_trellis(compress);
+    if (code != CMD_CONTINUE) return code;
     int goals = (compress->target_text != NULL) + compress->max_kl_given + compress->max_drop_given +
                 (compress->front != NULL);
     if (goals != 1)
@@ -287,6 +311,10 @@ int cmd_compress(int argc, char **argv) {
          .target = &compress.coder, .help = "Entropy coder, as for sqz-encode; auto by default."},
         {.name = "bias", .kind = CMD_CHOICE, .value = "TYPE", .choices = BIAS_CHOICES, .target = &compress.bias,
          .help = "Biases as levels of 10 bits, the default, or 8, or as fp16 or fp32."},
+        {.name = "trellis", .kind = CMD_INTEGER, .value = "N", .target = &compress.search.trellis,
+         .high = SQZ_TRELLIS_MAX_STATES, .given = &compress.trellis_given,
+         .help = "Choose the levels of a column together, along a trellis of N states: 4, 8, 16, 32, 64, 128 or 256; 64 "
+                 "by default where levels are uniform, calibrated and range-coded. 0: each level by itself."},
         CMD_SEARCH_OPTIONS(compress.search),
         {0},
     };

@@ -45,6 +45,7 @@ static int measure(const struct cmd_common *common, const struct cmd_search *sea
         .lambda = search->lambda,
         .damping = search->damping,
         .per_channel = search->per_channel,
+        .trellis_states = (uint32_t)search->trellis,
         .encode = *encode,
         .cache = search->cache,
         .apply_exif = search->exif,

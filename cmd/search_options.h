@@ -12,6 +12,7 @@ struct cmd_search {
     struct cmd_preprocess preprocess;
     const char *calib, *cache;
     long n_images, n_probe, seed;
+    long trellis; /* states, of sqz-compress only */
     int method; /* 0 calibrated, 1 classic */
     int levels; /* enum sqz_compress_levels */
     double lambda, damping;
@@ -19,7 +20,7 @@ struct cmd_search {
 };
 
 /* Before the command line is read. */
-#define CMD_SEARCH_DEFAULTS {.n_images = SQZ_CALIBRATION_DEFAULT_IMAGES, .n_probe = SQZ_COMPRESS_PROBE_IMAGES, .lambda = -1}
+#define CMD_SEARCH_DEFAULTS {.n_images = SQZ_COMPRESS_IMAGES, .n_probe = SQZ_COMPRESS_PROBE_IMAGES, .lambda = -1}
 
 /* Rows for an option table; s is a struct cmd_search. */
 #define CMD_SEARCH_OPTIONS(s)                                                                                         \
@@ -27,9 +28,9 @@ struct cmd_search {
      .help = "Images like those the net is for: a folder in any of the layouts that sqz-eval reads. Their labels are " \
              "not used."},                                                                                            \
     {.name = "calib-images", .kind = CMD_INTEGER, .value = "N", .target = &(s).n_images, .low = 8, .high = 1e6,       \
-     .help = "Images for the statistics, drawn at random; 300 by default."},                                          \
+     .help = "Images for the statistics, drawn at random; 800 by default."},                                          \
     {.name = "probe-images", .kind = CMD_INTEGER, .value = "N", .target = &(s).n_probe, .low = 8, .high = 1e6,        \
-     .help = "Further images of the same folder, on which divergences from the float net are measured; 96 by "        \
+     .help = "Further images of the same folder, on which divergences from the float net are measured; 200 by "       \
              "default, at most a quarter of the folder."},                                                            \
     {.name = "seed", .kind = CMD_INTEGER, .value = "N", .target = &(s).seed, .high = 4294967295.0,                    \
      .help = "Seed of the draw, 0 by default."},                                                                      \

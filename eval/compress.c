@@ -97,6 +97,17 @@ static enum sqz_status load_images(struct sqz_compressor *c, const struct sqz_da
 
 /* ---- the cache ------------------------------------------------------------ */
 
+/* Positions for the sweep, whose divergences are known to 10% at best, unless the caller says how many. */
+#define SWEEP_POSITIONS 160
+
+static size_t sweep_positions(const struct sqz_compressor *c) {
+    return c->options.positions_per_image ? c->options.positions_per_image : SWEEP_POSITIONS;
+}
+
+static size_t final_positions(const struct sqz_compressor *c) {
+    return c->options.positions_per_image ? c->options.positions_per_image : SQZ_COMPRESS_POSITIONS;
+}
+
 /* Raise it when the meaning of a sweep's numbers changes. */
 #define SWEEP_VERSION 1
 
@@ -115,7 +126,7 @@ static enum sqz_status make_key(struct sqz_compressor *c, struct sqz_error *err)
     add_number(&hash, SWEEP_VERSION);
     add_number(&hash, c->options.classic);
     add_number(&hash, c->options.damping);
-    add_number(&hash, (double)c->options.positions_per_image);
+    add_number(&hash, (double)sweep_positions(c));
     add_number(&hash, (double)c->options.seed);
     add_number(&hash, (double)c->statistics.n_images);
     add_number(&hash, (double)c->probe_images.n_images);
@@ -156,7 +167,7 @@ static enum sqz_status sweep(struct sqz_compressor *c, struct sqz_error *err) {
         .n_settings = c->n_settings,
         .classic = c->options.classic,
         .damping = c->options.damping,
-        .collector = {.positions_per_image = c->options.positions_per_image, .seed = c->options.seed},
+        .collector = {.positions_per_image = sweep_positions(c), .seed = c->options.seed},
         .progress = report_loading,
         .progress_context = &loading,
         .cache = c->cache,
@@ -212,7 +223,13 @@ static enum sqz_status measure_fixed(struct sqz_compressor *c, struct sqz_error 
 }
 
 static enum sqz_status set_up(struct sqz_compressor *c, const struct sqz_dataset *dataset, struct sqz_error *err) {
-    for (size_t i = 0; i < c->model->n_weights; i++) SQZ_TRY(sqz_weight_need_data(&c->model->weights[i], err));
+    for (size_t i = 0; i < c->model->n_weights; i++) {
+        struct sqz_weight *weight = &c->model->weights[i];
+        SQZ_TRY(sqz_weight_need_data(weight, err));
+        /* The levels of a net that was compressed before say nothing that the floats do not. */
+        sqz_packed_free(weight->packed);
+        weight->packed = NULL;
+    }
     choose_settings(c);
     SQZ_TRY(load_images(c, dataset, err));
     SQZ_TRY(make_key(c, err));
@@ -231,11 +248,10 @@ enum sqz_status sqz_compressor_new(struct sqz_model *model, const struct sqz_dat
     if (!c) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
     c->model = model;
     c->options = *options;
-    if (c->options.n_images == 0) c->options.n_images = SQZ_CALIBRATION_DEFAULT_IMAGES;
+    if (c->options.n_images == 0) c->options.n_images = SQZ_COMPRESS_IMAGES;
     if (c->options.n_probe == 0) c->options.n_probe = SQZ_COMPRESS_PROBE_IMAGES;
     if (c->options.lambda < 0) c->options.lambda = SQZ_COMPRESS_LAMBDA;
     if (c->options.damping == 0) c->options.damping = SQZ_COMPRESS_DAMPING;
-    if (c->options.positions_per_image == 0) c->options.positions_per_image = SQZ_COMPRESS_POSITIONS;
     enum sqz_status status = set_up(c, dataset, err);
     if (status != SQZ_OK) {
         sqz_compressor_free(c);
@@ -287,7 +303,9 @@ static void fill_settings(const struct sqz_compressor *c, struct sqz_layer_setti
         bool smooth = c->curves[i].smooth;
         size_t point = smooth ? 0 : (size_t)(c->choices[i].setting + 0.5) - 1;
         settings[layer->weight] = layer->points[point].setting;
-        if (smooth) settings[layer->weight].step = c->choices[i].setting;
+        if (!smooth) continue;
+        settings[layer->weight].step = c->choices[i].setting;
+        settings[layer->weight].trellis_states = c->options.trellis_states;
     }
 }
 
@@ -318,7 +336,7 @@ static enum sqz_status compress_calibrated(struct sqz_compressor *c, const struc
     const struct sqz_sequential_options options = {
         .settings = settings,
         .damping = c->options.damping,
-        .collector = {.positions_per_image = c->options.positions_per_image, .seed = c->options.seed},
+        .collector = {.positions_per_image = final_positions(c), .seed = c->options.seed},
         .progress = report_layer,
         .progress_context = c,
     };

@@ -71,11 +71,16 @@ static bool better_fit(const struct sqz_candidate *best, const struct sqz_candid
     return size > old;
 }
 
+/* Bits in the file for each one that the sweep's entropies promise: contexts see more, and a trellis makes fewer. */
+#define FREELY_CODED 0.97
+#define TRELLIS_CODED 0.93
+
 enum sqz_status sqz_compress_to_size(struct sqz_compressor *c, size_t max_nbytes, struct sqz_candidate *out, bool *met,
                                      struct sqz_error *err) {
     double fixed = (double)c->fixed_nbytes, limit = (double)max_nbytes, aim = limit * (1 - SIZE_SLACK / 2);
-    double nbits = 8 * fmax(aim - fixed, 0);
+    double nbits = 8 * fmax(aim - fixed, 0) / (c->options.trellis_states ? TRELLIS_CODED : FREELY_CODED);
     struct bracket bracket = {0};
+    unsigned n_misses = 0;
     *out = (struct sqz_candidate){0};
     *met = false;
     for (int i = 0; i < SIZE_TRIES; i++) {
@@ -92,8 +97,8 @@ enum sqz_status sqz_compress_to_size(struct sqz_compressor *c, size_t max_nbytes
         keep(out, &candidate, better_fit(out, &candidate, *met, fits, limit));
         *met |= fits;
         if (at_end || (fits && (double)nbytes >= limit * (1 - SIZE_SLACK))) break;
-        /* Sizes scatter by a part of the slack: after a file that is too large aim a little lower. */
-        if (!fits) aim -= limit * SIZE_SLACK / 10;
+        /* Sizes scatter by a part of the slack, those of small files by more: aim lower with each that is too large. */
+        if (!fits) aim -= limit * SIZE_SLACK / 10 * (double)(1u << n_misses++);
         nbits = bracket_next(&bracket, fixed, aim);
         if (fits && fabs(nbits / asked - 1) < SAME_NBITS) break;
     }

@@ -1,18 +1,11 @@
 /* test_cli.c - runs every case of tests/cli against the commands in SQZ_BIN (build/release by default). */
 #include <check.h>
 #include <glob.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/*
- * Cases that search on hundreds of images: ten minutes under the sanitizers, where test_compress and test_calibrate
- * cover the same code on small nets.
- */
-static const char *const heavy_cases[] = {"compress", "calibrate"};
 
 /* Under the sanitizers the slowest case, the one that kills forty commands, takes a minute on a busy machine. */
 #define CASE_SECONDS 300
@@ -28,23 +21,10 @@ static const char *case_name(size_t i, char buffer[64]) {
     return buffer;
 }
 
-static bool is_left_out(const char *name) {
-#ifdef __SANITIZE_ADDRESS__
-    for (size_t i = 0; i < sizeof heavy_cases / sizeof *heavy_cases; i++) {
-        if (strcmp(name, heavy_cases[i]) != 0) continue;
-        fprintf(stderr, "SKIPPED command case %s (too slow under the sanitizers)\n", name);
-        return true;
-    }
-#else
-    (void)heavy_cases;
-#endif
-    return strcmp(name, "run") == 0;
-}
-
 START_TEST(case_matches_its_golden_text) {
     char name[64];
     case_name((size_t)_i, name);
-    if (is_left_out(name)) return;
+    if (strcmp(name, "run") == 0) return;
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
