@@ -1,0 +1,10 @@
+/* conv_winograd8_neon.c - 3x3 and 5x5 convolutions of stride 1 by Winograd's method for aarch64 NEON. */
+#if defined(__aarch64__)
+#include "eval/simd_neon.h"
+
+#include "eval/winograd8_transforms.h"
+
+#include "eval/conv_winograd_template.h"
+
+#include "eval/simd_end.h"
+#endif
