@@ -18,9 +18,10 @@ static bool depthwise_prepare(struct sqz_layer *layer) {
 }
 
 /* [block][tap][L], then the bias [block][L] */
-static void depthwise_pack(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+static void depthwise_pack(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                            size_t item) {
     (void)item;
+    const float *kernel = weights->kernel, *bias = weights->bias;
     const struct sqz_window *w = &layer->params.conv.window;
     size_t taps = (size_t)w->kernel_h * w->kernel_w, blocks = sqz_divide_up(layer->in_c, LANES);
     for (size_t c = 0; c < blocks * LANES; c++) {

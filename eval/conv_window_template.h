@@ -1,9 +1,12 @@
 /*
  * conv_window_template.h - body of conv_window_ISA.c; included behind simd_ISA.h.
- * Convolutions with any window, row by row: conv_direct on blocked input, conv_image on the plain few-channel input
- * of a network, and conv_image_pool, which also takes the maximum pooling behind that.
+ * Convolutions with any window, row by row: conv_direct on blocked input, codebook_direct the same from packed
+ * weights, conv_image on the plain few-channel input of a network, and conv_image_pool, which also takes the maximum
+ * pooling behind that.
  */
 #include "eval/panel_template.h"
+
+#include "eval/codebook_panel_template.h"
 #include "eval/pool_rows_template.h"
 
 enum { PART_PADDED = PART_OWN, PART_PADDED_H, PART_PADDED_W, PART_PAD_ITEMS };
@@ -33,14 +36,21 @@ static bool window_prepare(struct sqz_layer *layer, size_t unit, size_t planes) 
     size_t row_input = planes * unit * layer->part[PART_PADDED_W] * w->stride_h;
     plan_items(layer, layer->out_h, row_input, layer->n_phases - 1);
     /* A tenth more than conv_pointwise for loops that are shorter. */
-    layer->cost = 1.1 * (double)layer->conv_h * (double)layer->conv_w *
-                      (double)(layer->part[PART_PANEL_STRIDE] / LANES) * (double)layer->pack_items +
+    layer->cost = 1.1 * (double)layer->conv_h * (double)layer->conv_w * plan_products(layer, taps) +
                   (double)layer->shared_count / LANES;
     return true;
 }
 
 static bool direct_prepare(struct sqz_layer *layer) {
     return window_prepare(layer, LANES, sqz_divide_up(layer->in_c, LANES));
+}
+
+static bool codebook_direct_prepare(struct sqz_layer *layer) {
+    const struct sqz_window *w = &layer->params.conv.window;
+    size_t taps = (size_t)w->kernel_h * w->kernel_w;
+    if (!direct_prepare(layer) || !plan_codebook(layer, taps)) return false;
+    plan_coded_items(layer, layer->out_h, layer->n_phases - 1);
+    return true;
 }
 
 /* Channels of a plain input up to which conv_image spares the change of layout: a picture, with or without alpha. */
@@ -145,8 +155,8 @@ static void multiply_row(const struct sqz_layer *layer, const struct row_product
     }
 }
 
-static void window_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
-                       size_t unit) {
+INLINE void window_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item, size_t unit,
+                       const bool coded, float *local) {
     size_t index, chunk;
     if (phase + 1 < layer->n_phases) {
         size_t planes = unit == 1 ? layer->in_c : sqz_divide_up(layer->in_c, LANES);
@@ -156,6 +166,10 @@ static void window_run(const struct sqz_layer *layer, const struct sqz_io *io, u
     find_item(layer, item, &index, &chunk);
     struct sqz_panel panel = sqz_panel_at(layer, LANES, index);
     struct row_product product = product_of_panel(layer, io, index, &panel, unit);
+    if (coded) {
+        const struct sqz_window *w = &layer->params.conv.window;
+        product.gemm.weights = restore_panel(layer, io, index, &panel, (size_t)w->kernel_h * w->kernel_w, local);
+    }
     size_t plane = layer->out_h * layer->out_w * LANES;
     float *out = io->out + panel.first_out * plane;
     size_t y = sqz_part_begin(layer->out_h, layer->part[PART_CHUNKS], chunk);
@@ -195,14 +209,17 @@ static void image_pool_run(const struct sqz_layer *layer, const struct sqz_io *i
 
 static void direct_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
                        float *local) {
-    (void)local;
-    window_run(layer, io, phase, item, LANES);
+    window_run(layer, io, phase, item, LANES, false, local);
+}
+
+static void codebook_direct_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
+                                float *local) {
+    window_run(layer, io, phase, item, LANES, true, local);
 }
 
 static void image_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
                       float *local) {
-    (void)local;
-    window_run(layer, io, phase, item, 1);
+    window_run(layer, io, phase, item, 1, false, local);
 }
 
 const struct sqz_kernel KERNEL(conv_direct) = {
@@ -214,6 +231,18 @@ const struct sqz_kernel KERNEL(conv_direct) = {
     .prepare = direct_prepare,
     .pack = pack_blocked,
     .run = direct_run,
+};
+
+const struct sqz_kernel KERNEL(codebook_direct) = {
+    .name = KERNEL_NAME("codebook_direct"),
+    .isa = LEVEL,
+    .in = SQZ_LAYOUT_BLOCKED,
+    .out = SQZ_LAYOUT_BLOCKED,
+    .lanes = LANES,
+    .form = SQZ_FORM_CODEBOOK,
+    .prepare = codebook_direct_prepare,
+    .pack = pack_coded_by_tap,
+    .run = codebook_direct_run,
 };
 
 const struct sqz_kernel KERNEL(conv_image) = {

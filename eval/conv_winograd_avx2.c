@@ -2,6 +2,8 @@
 #if defined(__x86_64__)
 #include "eval/simd_avx2.h"
 
+#include "eval/winograd6_transforms.h"
+
 #include "eval/conv_winograd_template.h"
 
 #include "eval/simd_end.h"

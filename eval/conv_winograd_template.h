@@ -1,31 +1,50 @@
 /*
- * conv_winograd_template.h - body of conv_winograd_ISA.c; included behind simd_ISA.h.
- * 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(2x2, 5x5)
- * (Lavin and Gray, arXiv 1509.09308): a tile of outputs needs 36 products for a
- * pair of channels instead of 144 or 100. Both interpolate at 0, 1, -1, 2, -2
- * and infinity, so they differ only in the transforms of weights and outputs.
+ * conv_winograd_template.h - body of conv_winograd*_ISA.c; included behind simd_ISA.h and winogradN_transforms.h.
+ * 3x3 and 5x5 convolutions of stride 1 by Winograd's method (Lavin and Gray, arXiv 1509.09308): a tile of outputs
+ * needs one product for each position of its patch of inputs, for each pair of channels: with patches of 6x6 36
+ * instead of 144 or 100, with patches of 8x8 64 instead of 324 or 400.
  *
- * With V the transformed input [36][block][tile][L] and U the transformed
- * weights [panel][36][channel][B][L], the products over channels are made for
- * each of the 36 positions by the same code as a pointwise convolution.
+ * With V the transformed input [position][block][tile][L] and U the transformed
+ * weights [panel][position][channel][B][L], the products over channels are made
+ * for each position by the same code as a pointwise convolution.
+ *
+ * From packed weights, codebook_winograd makes U anew in each run, a strip of
+ * channels at a time in the cache: the few bits of a weight are read instead of
+ * the four floats or more that U has for it.
  */
-#include <math.h>
-#include <string.h>
+#include "eval/panel_template.h"
 
-#include "eval/conv_layout.h"
+#include "eval/codebook_panel_template.h"
 
-#define PATCH 6      /* inputs of a tile's side */
-#define POSITIONS 36 /* PATCH * PATCH */
+#define POSITIONS (PATCH * PATCH)
+#define MAX_TILE (PATCH - 2) /* outputs of the side of a 3x3 kernel's tile */
+#define LINE 16              /* floats of a cache line */
 
 /* layer->part[] */
-enum { PART_TILE, PART_TILES_H, PART_TILES_W, PART_CHUNKS, PART_PANEL_FIRST, PART_PANEL_STRIDE };
+enum { PART_TILE = PART_OWN, PART_TILES_H, PART_TILES_W };
 
 /* Tiles of one piece of work, where weights outweigh activations: each weight that came from far away then meets
  * several groups of tiles. The sums of 28 tiles and two blocks take 129 KiB, an eighth of a second-level cache. */
 #define CHUNK_TILES 28
 
+/* The same where U is made anew for each group of tiles: 56 of 6x6, 31 of 8x8. */
+#define CODED_TILES (2016 / POSITIONS)
+
+/*
+ * From position to position of V, the sums and a strip's U lie an odd number of cache lines: at a distance of whole
+ * pages, which these sizes often are, the stores of a transform would all want the same few places of the cache.
+ */
+static size_t odd_lines(size_t count) {
+    return (sqz_divide_up(count, LINE) | 1) * LINE;
+}
+
 static size_t tile_count(const struct sqz_layer *layer) {
     return layer->part[PART_TILES_H] * layer->part[PART_TILES_W];
+}
+
+/* Floats from position to position of V [position][block][tile][L]. */
+static size_t input_stride(const struct sqz_layer *layer) {
+    return odd_lines(sqz_divide_up(layer->in_c, LANES) * tile_count(layer) * LANES);
 }
 
 static bool winograd_prepare(struct sqz_layer *layer) {
@@ -52,51 +71,32 @@ static bool winograd_prepare(struct sqz_layer *layer) {
     layer->n_phases = 2;
     layer->items[0] = in_blocks * layer->part[PART_TILES_H];
     layer->items[1] = panels * chunks;
-    layer->shared_count = POSITIONS * in_blocks * tiles * LANES;
-    layer->local_count = POSITIONS * SQZ_GEMM_BLOCKS * sqz_divide_up(tiles, chunks) * LANES;
-    /* 36 products for each pair of channels and tile; about 150 operations for a transform of either kind. */
-    layer->cost = (double)tiles * (double)panels * SQZ_GEMM_BLOCKS * (POSITIONS * (double)channels + 250) +
-                  (double)tiles * (double)in_blocks * 250;
+    layer->shared_count = POSITIONS * input_stride(layer);
+    layer->local_count = POSITIONS * odd_lines(SQZ_GEMM_BLOCKS * sqz_divide_up(tiles, chunks) * LANES);
+    double out_blocks = (double)sqz_divide_up(layer->out_c, LANES);
+    layer->cost = (double)tiles * out_blocks * (POSITIONS * (double)channels + TILE_COST) +
+                  (double)tiles * (double)in_blocks * PATCH_COST;
     return true;
 }
 
 /* ---- weights -------------------------------------------------------------------- */
 
-/* One row or column of G g G^T: `size` values to 6. */
-INLINE void transform_weights(const vec *g, size_t stride, const size_t size, vec *to, size_t to_stride) {
-    vec sixth = vec_set(-1.0f / 6), part = vec_set(1.0f / 24), two = vec_set(2), four = vec_set(4);
-    vec even = vec_add(g[0], g[2 * stride]), odd = g[stride];
-    vec even_twos = vec_fma(four, g[2 * stride], g[0]), odd_twos = vec_mul(two, g[stride]);
-    if (size == 5) {
-        even = vec_add(even, g[4 * stride]);
-        odd = vec_add(odd, g[3 * stride]);
-        even_twos = vec_fma(vec_set(16), g[4 * stride], even_twos);
-        odd_twos = vec_fma(vec_set(8), g[3 * stride], odd_twos);
-    }
-    to[0] = vec_mul(g[0], vec_set(1.0f / 4));
-    to[to_stride] = vec_mul(vec_add(even, odd), sixth);
-    to[2 * to_stride] = vec_mul(vec_sub(even, odd), sixth);
-    to[3 * to_stride] = vec_mul(vec_add(even_twos, odd_twos), part);
-    to[4 * to_stride] = vec_mul(vec_sub(even_twos, odd_twos), part);
-    to[5 * to_stride] = g[(size - 1) * stride];
-}
-
-/* One input channel and L output channels: taps[size * size][L] to the 36 positions, to_stride apart. */
-INLINE void transform_kernel(const float *taps, const size_t size, float *to, size_t to_stride) {
+/* One input channel and L output channels: size * size taps, tap_stride apart, to all positions, to_stride apart. */
+INLINE void transform_kernel(const float *taps, size_t tap_stride, const size_t size, float *to, size_t to_stride) {
     vec kernel[25], half[PATCH * 5], row[PATCH];
 #pragma GCC unroll 25
-    for (size_t i = 0; i < size * size; i++) kernel[i] = vec_load(taps + i * LANES);
-#pragma GCC unroll 5
+    for (size_t i = 0; i < size * size; i++) kernel[i] = vec_load(taps + i * tap_stride);
+#pragma GCC unroll 8
     for (size_t x = 0; x < size; x++) transform_weights(kernel + x, size, size, half + x, size);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (size_t y = 0; y < PATCH; y++) {
         transform_weights(half + y * size, 1, size, row, 1);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (size_t x = 0; x < PATCH; x++) vec_store(to + (y * PATCH + x) * to_stride, row[x]);
     }
 }
 
-static void winograd_pack(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+static void winograd_pack(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                           size_t item) {
     struct sqz_panel panel = sqz_panel_at(layer, LANES, item);
     size_t width = panel.n_out * LANES, first_out = panel.first_out * LANES;
@@ -105,51 +105,35 @@ static void winograd_pack(const struct sqz_layer *layer, const float *kernel, co
     for (size_t c = 0; c < channels; c++)
         for (size_t j = 0; j < width; j += LANES) {
             for (size_t l = 0; l < LANES; l++) {
-                const float *from =
-                    sqz_pair_weights(layer, kernel, size * size, first_out + j + l, panel.first_in * LANES + c);
+                const float *from = sqz_pair_weights(layer, weights->kernel, size * size, first_out + j + l,
+                                                     panel.first_in * LANES + c);
                 for (size_t i = 0; i < size * size; i++) taps[i * LANES + l] = from ? from[i] : 0;
             }
             if (size == 3)
-                transform_kernel(taps, 3, to + c * width + j, channels * width);
+                transform_kernel(taps, LANES, 3, to + c * width + j, channels * width);
             else
-                transform_kernel(taps, 5, to + c * width + j, channels * width);
+                transform_kernel(taps, LANES, 5, to + c * width + j, channels * width);
         }
-    float *bias_to = packed + layer->pack_items * layer->part[PART_PANEL_STRIDE] + first_out;
-    for (size_t j = 0; j < width; j++) bias_to[j] = bias && first_out + j < layer->out_c ? bias[first_out + j] : 0;
+    pack_bias(layer, weights->bias, packed + layer->pack_items * layer->part[PART_PANEL_STRIDE], &panel);
 }
 
 /* ---- input ------------------------------------------------------------------------ */
 
-/* One row or column of B^T d B. */
-INLINE void transform_input(const vec *d, size_t stride, vec *to, size_t to_stride) {
-    vec four = vec_set(4), five = vec_set(5);
-    vec d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride], d4 = d[4 * stride], d5 = d[5 * stride];
-    vec a = vec_fnma(four, d2, d4), b = vec_fnma(four, d1, d3);
-    vec c = vec_sub(d4, d2), e = vec_sub(d3, d1);
-    e = vec_add(e, e);
-    to[0] = vec_fma(four, d0, vec_fnma(five, d2, d4));
-    to[to_stride] = vec_add(a, b);
-    to[2 * to_stride] = vec_sub(a, b);
-    to[3 * to_stride] = vec_add(c, e);
-    to[4 * to_stride] = vec_sub(c, e);
-    to[5 * to_stride] = vec_fma(four, d1, vec_fnma(five, d3, d5));
-}
-
-/* Transform the 6x6 patch at d, whose rows are row_stride floats apart; position k goes to to[k * to_stride]. */
+/* Transform the patch at d, whose rows are row_stride floats apart; position k goes to to[k * to_stride]. */
 INLINE void transform_patch(const float *d, size_t row_stride, float *to, size_t to_stride) {
     vec half[POSITIONS];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (size_t x = 0; x < PATCH; x++) {
         vec column[PATCH];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (size_t y = 0; y < PATCH; y++) column[y] = vec_load(d + y * row_stride + x * LANES);
         transform_input(column, 1, half + x, PATCH);
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (size_t y = 0; y < PATCH; y++) {
         vec row[PATCH];
         transform_input(half + y * PATCH, 1, row, 1);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (size_t x = 0; x < PATCH; x++) vec_store(to + (y * PATCH + x) * to_stride, row[x]);
     }
 }
@@ -170,7 +154,7 @@ static void transform_row(const struct sqz_layer *layer, const struct sqz_io *io
     const struct sqz_window *w = &layer->params.conv.window;
     size_t tiles_w = layer->part[PART_TILES_W], tiles = tile_count(layer);
     size_t block = item / layer->part[PART_TILES_H], tile_y = item % layer->part[PART_TILES_H];
-    size_t position_stride = sqz_divide_up(layer->in_c, LANES) * tiles * LANES;
+    size_t position_stride = input_stride(layer);
     const float *in = io->in[0] + block * layer->in_h * layer->in_w * LANES;
     float *to = io->shared + (block * tiles + tile_y * tiles_w) * LANES;
     long y = (long)(tile_y * layer->part[PART_TILE]) - (long)w->pad_top;
@@ -189,38 +173,23 @@ static void transform_row(const struct sqz_layer *layer, const struct sqz_io *io
 
 /* ---- output ------------------------------------------------------------------------- */
 
-/* One row or column of A^T m A: 6 values to `tile`. */
-INLINE void transform_output(const vec *m, const size_t tile, vec *to, size_t to_stride) {
-    vec two = vec_set(2), four = vec_set(4), eight = vec_set(8);
-    vec s1 = vec_add(m[1], m[2]), d1 = vec_sub(m[1], m[2]);
-    vec s2 = vec_add(m[3], m[4]), d2 = vec_sub(m[3], m[4]);
-    to[0] = vec_add(vec_add(m[0], s1), s2);
-    to[to_stride] = vec_fma(two, d2, d1);
-    if (tile == 2) {
-        to[to_stride] = vec_add(to[to_stride], m[5]);
-        return;
-    }
-    to[2 * to_stride] = vec_fma(four, s2, s1);
-    to[3 * to_stride] = vec_add(vec_fma(eight, d2, d1), m[5]);
-}
-
 /* The sums of one tile and block, position_stride floats apart, to its outputs (rows x cols of them exist). */
 INLINE void finish_tile(const struct sqz_layer *layer, const size_t tile, const float *sums, size_t position_stride,
                         vec bias, float *out, size_t rows, size_t cols) {
-    vec half[4 * PATCH];
-#pragma GCC unroll 6
+    vec half[MAX_TILE * PATCH];
+#pragma GCC unroll 8
     for (size_t x = 0; x < PATCH; x++) {
         vec column[PATCH];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (size_t y = 0; y < PATCH; y++) column[y] = vec_load(sums + (y * PATCH + x) * position_stride);
         transform_output(column, tile, half + x, PATCH);
     }
     vec low = vec_set(layer->low), high = vec_set(layer->high);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t y = 0; y < tile; y++) {
-        vec row[4];
+        vec row[MAX_TILE];
         transform_output(half + y * PATCH, tile, row, 1);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t x = 0; x < tile; x++) {
             row[x] = vec_min(high, vec_max(low, vec_add(row[x], bias)));
             if (y < rows && x < cols) vec_store(out + (y * layer->out_w + x) * LANES, row[x]);
@@ -228,7 +197,7 @@ INLINE void finish_tile(const struct sqz_layer *layer, const size_t tile, const 
     }
 }
 
-/* Tiles begin.. begin + n - 1 of one block; sums are [36][sum_stride] and a tile's lanes neighbours. */
+/* Tiles begin.. begin + n - 1 of one block; sums are [position][sum_stride] and a tile's lanes neighbours. */
 INLINE void finish_block(const struct sqz_layer *layer, const size_t tile, const float *sums, size_t sum_stride,
                          vec bias, float *plane, size_t begin, size_t n) {
     size_t tiles_w = layer->part[PART_TILES_W];
@@ -243,46 +212,69 @@ INLINE void finish_block(const struct sqz_layer *layer, const size_t tile, const
     }
 }
 
-/* All positions of one panel for one group of tiles, then their outputs. */
-static void multiply_tiles(const struct sqz_layer *layer, const struct sqz_io *io, size_t index, size_t chunk,
-                           float *local) {
-    struct sqz_panel panel = sqz_panel_at(layer, LANES, index);
-    size_t tiles = tile_count(layer), chunks = layer->part[PART_CHUNKS];
-    size_t begin = sqz_part_begin(tiles, chunks, chunk), n = sqz_part_begin(tiles, chunks, chunk + 1) - begin;
-    size_t channels = (panel.n_in - 1) * LANES + panel.last_run;
-    size_t in_stride = sqz_divide_up(layer->in_c, LANES) * tiles * LANES;
-    size_t sum_stride = panel.n_out * n * LANES;
-    const float *x = io->shared + (panel.first_in * tiles + begin) * LANES;
+/* One panel and one group of tiles. */
+struct tile_group {
+    struct sqz_panel panel;
+    size_t index, begin, n;       /* number of the panel; first tile and number of tiles */
+    size_t in_stride, sum_stride; /* from position to position in V and in the sums */
+    const float *x;               /* V of the first tile */
+    float *sums;                  /* [position][B][n][L] */
+};
+
+static struct tile_group tiles_of_item(const struct sqz_layer *layer, const struct sqz_io *io, size_t item,
+                                       float *local) {
+    struct tile_group group = {.sums = local};
+    size_t chunk, tiles = tile_count(layer), chunks = layer->part[PART_CHUNKS];
+    find_item(layer, item, &group.index, &chunk);
+    group.panel = sqz_panel_at(layer, LANES, group.index);
+    group.begin = sqz_part_begin(tiles, chunks, chunk);
+    group.n = sqz_part_begin(tiles, chunks, chunk + 1) - group.begin;
+    group.in_stride = input_stride(layer);
+    group.sum_stride = odd_lines(group.panel.n_out * group.n * LANES);
+    group.x = io->shared + (group.panel.first_in * tiles + group.begin) * LANES;
+    return group;
+}
+
+/* Channels [begin, begin + count) of the panel, whose U is weights [position][count][B][L] with weight_stride floats
+ * from position to position, with all positions and tiles. */
+static void multiply_channels(const struct sqz_layer *layer, const struct tile_group *group, const float *weights,
+                              size_t weight_stride, size_t begin, size_t count) {
+    size_t tiles = tile_count(layer), groups = sqz_divide_up(group->n, GEMM_PIXELS);
     struct sqz_gemm gemm = {
-        .weights = io->weights + index * layer->part[PART_PANEL_STRIDE],
-        .n_blocks = panel.n_in,
+        .weights = weights,
+        .n_blocks = sqz_divide_up(count, LANES),
         .block_stride = tiles * LANES,
         .kernel_h = 1,
         .kernel_w = 1,
         .run = LANES,
-        .last_run = panel.last_run,
-        .out_block_stride = n * LANES,
+        .last_run = count - (count - 1) / LANES * LANES,
+        .accumulate = begin > 0,
+        .out_block_stride = group->n * LANES,
     };
-    size_t groups = sqz_divide_up(n, GEMM_PIXELS);
+    const float *x = group->x + begin * tiles;
     for (size_t k = 0; k < POSITIONS; k++) {
-        for (size_t group = 0; group < groups; group++) {
-            size_t first = sqz_part_begin(n, groups, group), last = sqz_part_begin(n, groups, group + 1);
-            gemm.x = x + k * in_stride + first * LANES;
-            gemm.out = local + k * sum_stride + first * LANES;
-            GEMM_TABLE[SQZ_STEP_LANES][panel.n_out - 1][last - first - 1](&gemm);
+        for (size_t g = 0; g < groups; g++) {
+            size_t first = sqz_part_begin(group->n, groups, g), last = sqz_part_begin(group->n, groups, g + 1);
+            gemm.x = x + k * group->in_stride + first * LANES;
+            gemm.out = group->sums + k * group->sum_stride + first * LANES;
+            GEMM_TABLE[SQZ_STEP_LANES][group->panel.n_out - 1][last - first - 1](&gemm);
         }
-        gemm.weights += channels * panel.n_out * LANES;
+        gemm.weights += weight_stride;
     }
+}
+
+/* From the sums of all channels to the outputs. */
+static void finish_tiles(const struct sqz_layer *layer, const struct sqz_io *io, const struct tile_group *group) {
     const float *bias = io->weights + layer->pack_items * layer->part[PART_PANEL_STRIDE];
-    for (size_t b = 0; b < panel.n_out; b++) {
-        size_t block = panel.first_out + b;
+    for (size_t b = 0; b < group->panel.n_out; b++) {
+        size_t block = group->panel.first_out + b;
         vec bias_of_block = vec_load(bias + block * LANES);
         float *plane = io->out + block * layer->out_h * layer->out_w * LANES;
-        const float *sums = local + b * n * LANES;
-        if (layer->part[PART_TILE] == 4)
-            finish_block(layer, 4, sums, sum_stride, bias_of_block, plane, begin, n);
+        const float *sums = group->sums + b * group->n * LANES;
+        if (layer->part[PART_TILE] == MAX_TILE)
+            finish_block(layer, MAX_TILE, sums, group->sum_stride, bias_of_block, plane, group->begin, group->n);
         else
-            finish_block(layer, 2, sums, sum_stride, bias_of_block, plane, begin, n);
+            finish_block(layer, PATCH - 4, sums, group->sum_stride, bias_of_block, plane, group->begin, group->n);
     }
 }
 
@@ -292,15 +284,79 @@ static void winograd_run(const struct sqz_layer *layer, const struct sqz_io *io,
         transform_row(layer, io, item, local);
         return;
     }
-    size_t panels = layer->pack_items, chunks = layer->part[PART_CHUNKS];
-    if (layer->part[PART_PANEL_FIRST])
-        multiply_tiles(layer, io, item / chunks, item % chunks, local);
-    else
-        multiply_tiles(layer, io, item % panels, item / panels, local);
+    struct tile_group group = tiles_of_item(layer, io, item, local);
+    size_t channels = (group.panel.n_in - 1) * LANES + group.panel.last_run;
+    multiply_channels(layer, &group, io->weights + group.index * layer->part[PART_PANEL_STRIDE],
+                      channels * group.panel.n_out * LANES, 0, channels);
+    finish_tiles(layer, io, &group);
 }
 
-const struct sqz_kernel KERNEL(conv_winograd) = {
-    .name = KERNEL_NAME("conv_winograd"),
+/* ---- from packed weights --------------------------------------------------------------- */
+
+/* Channels whose U is made at a time: about 64 with 6x6, 36 with 8x8, for U [position][channels][B][L] of
+ * 300 KiB, a third of a second-level cache, and whole groups of words and blocks of input. */
+#define STRIP_CHANNELS (2304 / POSITIONS)
+
+static size_t strip_channels(const struct sqz_layer *layer, size_t taps) {
+    size_t channels = LANES, per = rows_per_word(layer);
+    while (channels * taps % per) channels += LANES;
+    return channels * (STRIP_CHANNELS > channels ? STRIP_CHANNELS / channels : 1);
+}
+
+static bool codebook_winograd_prepare(struct sqz_layer *layer) {
+    if (!winograd_prepare(layer)) return false;
+    size_t size = layer->params.conv.window.kernel_h, taps = size * size;
+    /* Each group of tiles makes U anew, so there are fewer, larger ones. */
+    size_t tiles = tile_count(layer), chunks = sqz_divide_up(tiles, CODED_TILES);
+    layer->part[PART_PANEL_FIRST] = true;
+    layer->part[PART_CHUNKS] = chunks;
+    layer->items[1] = layer->pack_items * chunks;
+    layer->local_count = POSITIONS * odd_lines(SQZ_GEMM_BLOCKS * sqz_divide_up(tiles, chunks) * LANES);
+    if (!plan_codebook(layer, taps)) return false;
+    size_t strip = strip_channels(layer, taps), width = SQZ_GEMM_BLOCKS * LANES;
+    layer->local_count =
+        POSITIONS * (odd_lines(width * sqz_divide_up(tiles, chunks)) + odd_lines(strip * width)) + strip * taps * width;
+    double made = (double)(layer->pack_items * SQZ_GEMM_BLOCKS * chunks * sqz_panel_channels(layer, LANES));
+    layer->cost += made * (lookup_cost(layer) * (double)taps + TRANSFORM_COST);
+    return true;
+}
+
+/* U of channels [begin, begin + count) from the words; rows is scratch for the weights themselves. */
+static void make_strip(const struct sqz_layer *layer, const struct sqz_io *io, const struct tile_group *group,
+                       size_t begin, size_t count, float *rows, float *to) {
+    size_t size = layer->params.conv.window.kernel_h, taps = size * size, width = group->panel.n_out * LANES;
+    size_t to_stride = odd_lines(count * width);
+    restore_rows(layer, io, group->index, &group->panel, begin * taps, (begin + count) * taps, rows);
+    for (size_t c = 0; c < count; c++)
+        for (size_t j = 0; j < width; j += LANES) {
+            const float *from = rows + c * taps * width + j;
+            if (size == 3)
+                transform_kernel(from, width, 3, to + c * width + j, to_stride);
+            else
+                transform_kernel(from, width, 5, to + c * width + j, to_stride);
+        }
+}
+
+static void codebook_winograd_run(const struct sqz_layer *layer, const struct sqz_io *io, unsigned phase, size_t item,
+                                  float *local) {
+    if (phase == 0) {
+        transform_row(layer, io, item, local);
+        return;
+    }
+    struct tile_group group = tiles_of_item(layer, io, item, local);
+    size_t size = layer->params.conv.window.kernel_h, step = strip_channels(layer, size * size);
+    size_t channels = (group.panel.n_in - 1) * LANES + group.panel.last_run, width = group.panel.n_out * LANES;
+    float *strip = local + POSITIONS * group.sum_stride, *rows = strip + POSITIONS * odd_lines(step * width);
+    for (size_t begin = 0; begin < channels; begin += step) {
+        size_t count = channels - begin < step ? channels - begin : step;
+        make_strip(layer, io, &group, begin, count, rows, strip);
+        multiply_channels(layer, &group, strip, odd_lines(count * width), begin, count);
+    }
+    finish_tiles(layer, io, &group);
+}
+
+const struct sqz_kernel KERNEL(WINOGRAD(conv)) = {
+    .name = KERNEL_NAME("conv_" WINOGRAD_NAME),
     .isa = LEVEL,
     .in = SQZ_LAYOUT_BLOCKED,
     .out = SQZ_LAYOUT_BLOCKED,
@@ -308,4 +364,16 @@ const struct sqz_kernel KERNEL(conv_winograd) = {
     .prepare = winograd_prepare,
     .pack = winograd_pack,
     .run = winograd_run,
+};
+
+const struct sqz_kernel KERNEL(WINOGRAD(codebook)) = {
+    .name = KERNEL_NAME("codebook_" WINOGRAD_NAME),
+    .isa = LEVEL,
+    .in = SQZ_LAYOUT_BLOCKED,
+    .out = SQZ_LAYOUT_BLOCKED,
+    .lanes = LANES,
+    .form = SQZ_FORM_CODEBOOK,
+    .prepare = codebook_winograd_prepare,
+    .pack = pack_coded_by_channel,
+    .run = codebook_winograd_run,
 };

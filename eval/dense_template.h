@@ -15,7 +15,7 @@ static bool dense_prepare(struct sqz_layer *layer) {
     plan_weights(layer, 1);
     layer->n_phases = 1;
     layer->items[0] = layer->pack_items;
-    layer->cost = (double)(layer->weight_count / LANES);
+    layer->cost = (double)(layer->weight_count / LANES) * (double)layer->max_batch;
     return true;
 }
 

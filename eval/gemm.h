@@ -38,8 +38,8 @@ typedef void sqz_gemm_fn(const struct sqz_gemm *gemm);
 /* Distances of neighbouring pixels in x that have code of their own: L, 2 and 4 floats; the last takes any. */
 enum sqz_gemm_step { SQZ_STEP_LANES, SQZ_STEP_2, SQZ_STEP_4, SQZ_STEP_ANY, SQZ_N_STEPS };
 
-/* [step][B - 1][P - 1]; P up to 14 for AVX-512 and 6 for AVX2. */
+/* [step][B - 1][P - 1]; P up to 14 for AVX-512 and NEON, 6 for AVX2. */
 typedef sqz_gemm_fn *const sqz_gemm_table[SQZ_N_STEPS][SQZ_GEMM_BLOCKS][SQZ_GEMM_MAX_PIXELS];
-extern sqz_gemm_table sqz_gemm_avx512, sqz_gemm_avx2;
+extern sqz_gemm_table sqz_gemm_avx512, sqz_gemm_avx2, sqz_gemm_neon;
 
 #endif

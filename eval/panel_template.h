@@ -37,7 +37,14 @@ static inline void plan_weights(struct sqz_layer *layer, size_t taps) {
     layer->weight_count = panels * (layer->part[PART_PANEL_STRIDE] + SQZ_GEMM_BLOCKS * LANES);
 }
 
-static inline void pack_panel(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+/* A panel's part of the bias behind all panels. */
+static inline void pack_bias(const struct sqz_layer *layer, const float *bias, float *to,
+                             const struct sqz_panel *panel) {
+    for (size_t o = panel->first_out * LANES; o < (panel->first_out + panel->n_out) * LANES; o++)
+        to[o] = bias && o < layer->out_c ? bias[o] : 0;
+}
+
+static inline void pack_panel(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                               size_t item, bool plain) {
     const struct sqz_window *window = window_of(layer);
     size_t taps = (size_t)window->kernel_h * window->kernel_w;
@@ -48,7 +55,7 @@ static inline void pack_panel(const struct sqz_layer *layer, const float *kernel
         size_t run = block + 1 < panel.n_in ? LANES : panel.last_run, first_in = (panel.first_in + block) * LANES;
         for (size_t j = 0; j < width; j++) {
             for (size_t l = 0; l < run; l++) {
-                const float *from = sqz_pair_weights(layer, kernel, taps, first_out + j, first_in + l);
+                const float *from = sqz_pair_weights(layer, weights->kernel, taps, first_out + j, first_in + l);
                 for (size_t t = 0; t < taps; t++) {
                     /* Plain input is walked channel by channel, blocked input tap by tap through the lanes. */
                     size_t row = block * LANES * taps + (plain ? l * taps + t : t * run + l);
@@ -57,18 +64,22 @@ static inline void pack_panel(const struct sqz_layer *layer, const float *kernel
             }
         }
     }
-    float *bias_to = packed + layer->pack_items * layer->part[PART_PANEL_STRIDE] + first_out;
-    for (size_t j = 0; j < width; j++) bias_to[j] = bias && first_out + j < layer->out_c ? bias[first_out + j] : 0;
+    pack_bias(layer, weights->bias, packed + layer->pack_items * layer->part[PART_PANEL_STRIDE], &panel);
 }
 
-static inline void pack_blocked(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+static inline void pack_blocked(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                                 size_t item) {
-    pack_panel(layer, kernel, bias, packed, item, false);
+    pack_panel(layer, weights, packed, item, false);
 }
 
-static inline void pack_plain(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+static inline void pack_plain(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                               size_t item) {
-    pack_panel(layer, kernel, bias, packed, item, true);
+    pack_panel(layer, weights, packed, item, true);
+}
+
+/* Products of vectors of weights with one pixel: the last panel may have fewer blocks than the others. */
+static inline double plan_products(const struct sqz_layer *layer, size_t taps) {
+    return (double)(sqz_panel_channels(layer, LANES) * taps) * (double)sqz_divide_up(layer->out_c, LANES);
 }
 
 /* ---- what all share ------------------------------------------------------------ */

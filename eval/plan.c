@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "eval/weight_facts.h"
+
 /* Where a node's value can be found, in each layout that exists so far. */
 struct value {
     bool have[SQZ_LAYOUT_ANY];
@@ -103,6 +105,7 @@ static enum sqz_status add_move(struct builder *b, const struct sqz_kernel *kern
     SQZ_TRY(add_step(b, &step));
     struct sqz_layer *layer = &step->layer;
     step->kernel = kernel;
+    step->reason = "the next kernel takes another layout";
     step->node = node;
     step->in = sqz_arena_alloc(&b->plan->arena, 1, sizeof *step->in);
     if (!step->in) return no_memory(b);
@@ -214,8 +217,17 @@ static enum sqz_layout actual_layout(const struct builder *b, uint32_t node, enu
     return b->values[input_of(b, node, 0)].have[SQZ_LAYOUT_BLOCKED] ? SQZ_LAYOUT_BLOCKED : SQZ_LAYOUT_PLAIN;
 }
 
+/* Weights that a Scale node is folded into are no longer the few values they were. */
+static struct sqz_weight_facts facts_of(const struct builder *b, uint32_t index) {
+    const struct sqz_node *node = &b->model->nodes[index];
+    if (node->op != SQZ_OP_CONV && node->op != SQZ_OP_DENSE) return (struct sqz_weight_facts){.density = 1};
+    struct sqz_weight_facts facts = sqz_weight_facts_of(&b->model->weights[node->kernel]);
+    if (b->fused[index].n_scales > 0) facts.n_values = 0;
+    return facts;
+}
+
 static enum sqz_status choose_kernel(struct builder *b, uint32_t index, struct sqz_layer *layer,
-                                     const struct sqz_kernel **kernel) {
+                                     const struct sqz_kernel **kernel, const char **reason) {
     const struct sqz_node *node = &b->model->nodes[index];
     const struct sqz_fused *fused = &b->fused[index];
     struct sqz_shape *in = sqz_arena_alloc(&b->plan->arena, node->n_inputs, sizeof *in);
@@ -231,6 +243,7 @@ static enum sqz_status choose_kernel(struct builder *b, uint32_t index, struct s
         .low = fused->low,
         .high = fused->high,
         .max_batch = b->plan->max_batch,
+        .weights = facts_of(b, index),
     };
     sqz_layer_set_sizes(layer);
     if (fused->pool != SQZ_NO_INDEX) {
@@ -241,13 +254,13 @@ static enum sqz_status choose_kernel(struct builder *b, uint32_t index, struct s
         pooled.out = *out;
         pooled.out_h = out->dim[2];
         pooled.out_w = out->dim[3];
-        *kernel = sqz_kernel_choose(&pooled, b->plan->isa, b->plan->reference);
+        *kernel = sqz_kernel_choose(&pooled, &b->plan->wish, reason);
         if (*kernel) {
             *layer = pooled;
             return SQZ_OK;
         }
     }
-    *kernel = sqz_kernel_choose(layer, b->plan->isa, b->plan->reference);
+    *kernel = sqz_kernel_choose(layer, &b->plan->wish, reason);
     if (!*kernel)
         return sqz_fail(b->err, SQZ_UNSUPPORTED, "no kernel computes %s node %s", sqz_op_name(node->op), node->name);
     return SQZ_OK;
@@ -257,7 +270,8 @@ static enum sqz_status plan_kernel(struct builder *b, uint32_t index) {
     const struct sqz_node *node = &b->model->nodes[index];
     const struct sqz_kernel *kernel;
     struct sqz_layer layer;
-    SQZ_TRY(choose_kernel(b, index, &layer, &kernel));
+    const char *reason = NULL;
+    SQZ_TRY(choose_kernel(b, index, &layer, &kernel, &reason));
     uint32_t result = layer.pooled ? b->fused[index].pool : index; /* the node whose value comes out */
     b->values[result].planned = true;
     enum sqz_layout in_layout = actual_layout(b, index, kernel->in), out_layout = actual_layout(b, index, kernel->out);
@@ -271,6 +285,7 @@ static enum sqz_status plan_kernel(struct builder *b, uint32_t index) {
     struct sqz_step *step;
     SQZ_TRY(add_step(b, &step));
     step->kernel = kernel;
+    step->reason = reason;
     step->layer = layer;
     step->node = index;
     step->n_scales = b->fused[index].n_scales;
@@ -321,10 +336,9 @@ static enum sqz_status plan_steps(struct builder *b) {
 }
 
 enum sqz_status sqz_plan_make(struct sqz_plan *plan, const struct sqz_model *model, const struct sqz_shape *shapes,
-                              size_t max_batch, bool reference, struct sqz_error *err) {
-    *plan = (struct sqz_plan){.max_batch = max_batch, .reference = reference};
-    plan->isa = reference ? SQZ_ISA_SCALAR : sqz_isa_detect();
-    plan->lanes = sqz_isa_lanes(plan->isa);
+                              size_t max_batch, const struct sqz_wish *wish, struct sqz_error *err) {
+    *plan = (struct sqz_plan){.max_batch = max_batch, .wish = *wish};
+    plan->lanes = sqz_isa_lanes(wish->isa);
     struct builder b = {.plan = plan, .model = model, .err = err};
     plan->shapes = sqz_arena_alloc(&plan->arena, model->n_nodes, sizeof *plan->shapes);
     b.values = sqz_arena_alloc(&plan->arena, model->n_nodes, sizeof *b.values);

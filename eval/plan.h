@@ -31,7 +31,9 @@ struct sqz_view {
 
 struct sqz_step {
     const struct sqz_kernel *kernel;
+    const char *reason; /* for the choice of the kernel */
     struct sqz_layer layer;
+    const char *name;  /* of the node; in the plan's arena */
     uint32_t node;     /* of the model; a change of layout carries the node whose value it moves */
     uint32_t n_scales; /* Scale nodes folded into the weights, in order */
     uint32_t *scales;
@@ -39,7 +41,7 @@ struct sqz_step {
     struct sqz_view out;
     uint32_t shared; /* buffer of the phases' scratch, or SQZ_NO_INDEX */
     bool batch;      /* runs once for all images */
-    float *weights;  /* packed; owned by the session */
+    float *weights;  /* packed; in the session's memory */
 };
 
 /* Steps [begin, end) that run image by image, or one step that takes the whole batch. */
@@ -50,8 +52,7 @@ struct sqz_stage {
 
 struct sqz_plan {
     struct sqz_arena arena; /* everything below */
-    enum sqz_isa isa;
-    bool reference;
+    struct sqz_wish wish;
     size_t lanes, max_batch;
     size_t n_steps, n_buffers, n_stages;
     size_t steps_capacity, buffers_capacity;
@@ -67,7 +68,7 @@ struct sqz_plan {
 
 /* Make the plan; sqz_plan_free() in every case. Errors as sqz_session_new(). */
 enum sqz_status sqz_plan_make(struct sqz_plan *plan, const struct sqz_model *model, const struct sqz_shape *shapes,
-                              size_t max_batch, bool reference, struct sqz_error *err);
+                              size_t max_batch, const struct sqz_wish *wish, struct sqz_error *err);
 void sqz_plan_free(struct sqz_plan *plan);
 
 /* ---- parts of sqz_plan_make() ---------------------------------------------- */

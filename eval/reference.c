@@ -198,8 +198,9 @@ static bool reference_prepare(struct sqz_layer *layer) {
     return true;
 }
 
-static void reference_pack(const struct sqz_layer *layer, const float *kernel, const float *bias, float *packed,
+static void reference_pack(const struct sqz_layer *layer, const struct sqz_weight_values *weights, float *packed,
                            size_t item) {
+    const float *kernel = weights->kernel, *bias = weights->bias;
     (void)item;
     size_t n = layer->weight_count - layer->out_c;
     memcpy(packed, kernel, n * sizeof *packed);

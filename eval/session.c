@@ -1,138 +1,43 @@
-/* session.c - an inference session: packed weights, memory for the plan, and the run over threads and images. */
-#include <stdint.h>
+/* session.c - an inference session: memory for the plan, and the run over threads and images. */
 #include <string.h>
-#include <sys/mman.h>
+#include <time.h>
 
-#include "eval/plan.h"
+#include "eval/session_parts.h"
 #include "lib/infer.h"
 #include "lib/parallel.h"
 
-struct sqz_session {
-    struct sqz_plan plan;
-    struct sqz_shape output_shape;
-    size_t input_count, output_count, weights_nbytes;
-    size_t threads, slots;
-    float *slot_memory;     /* [slots][slot_count] */
-    float *batch_memory;    /* [batch_count] */
-    float *local_memory;    /* [threads][local_stride] */
-    const float **pointers; /* [threads][max_inputs] */
-    size_t slot_stride, local_stride;
-};
-
-/* ---- weights -------------------------------------------------------------------- */
-
-/* A weight's values: the model's own, or restored or copied into *owned when it is packed or `writable` is set. */
-static const float *weight_values(const struct sqz_model *model, uint32_t index, bool writable, float **owned) {
-    const struct sqz_weight *weight = &model->weights[index];
-    if (weight->data && !writable) return weight->data;
-    float *values = *owned = sqz_alloc(weight->count, sizeof *values);
-    if (!values) return NULL;
-    if (weight->data)
-        memcpy(values, weight->data, weight->count * sizeof *values);
-    else
-        sqz_packed_unpack(weight->packed, weight->shape.rank ? (size_t)weight->shape.dim[0] : 1, values);
-    return values;
-}
-
-/* Multiply a Scale node into kernel and bias. */
-static bool fold_scale(const struct sqz_model *model, const struct sqz_node *node, size_t channels, size_t count,
-                       float *kernel, float *bias) {
-    float *owned_scale = NULL, *owned_shift = NULL;
-    const float *scale = weight_values(model, node->kernel, false, &owned_scale), *shift = NULL;
-    if (node->bias != SQZ_NO_WEIGHT) shift = weight_values(model, node->bias, false, &owned_shift);
-    bool done = scale && (shift || node->bias == SQZ_NO_WEIGHT);
-    for (size_t c = 0; done && c < channels; c++) {
-        for (size_t i = 0; i < count / channels; i++) kernel[c * (count / channels) + i] *= scale[c];
-        bias[c] = bias[c] * scale[c] + (shift ? shift[c] : 0);
-    }
-    sqz_free(owned_scale);
-    sqz_free(owned_shift);
-    return done;
-}
-
-/* Pages of 2 MiB for large weights: streaming them took a tenth less time than with pages of 4 KiB. */
-static float *alloc_weights(size_t count) {
-    float *weights = sqz_alloc_aligned(count, sizeof *weights);
-#ifdef MADV_HUGEPAGE
-    const uintptr_t page = (uintptr_t)2 << 20;
-    uintptr_t begin = ((uintptr_t)weights + page - 1) & ~(page - 1), end = (uintptr_t)(weights + count) & ~(page - 1);
-    /* Only advice: where it cannot be followed nothing changes. */
-    if (weights && begin < end) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-#endif
-    return weights;
-}
-
-struct packing {
-    const struct sqz_step *step;
-    const float *kernel, *bias;
-};
-
-static void pack_item(void *context, size_t item, int thread) {
-    (void)thread;
-    const struct packing *packing = context;
-    const struct sqz_step *step = packing->step;
-    step->kernel->pack(&step->layer, packing->kernel, packing->bias, step->weights, item);
-}
-
-static bool pack_with(const struct sqz_model *model, struct sqz_step *step, float **owned_kernel, float **owned_bias) {
-    const struct sqz_node *node = &model->nodes[step->node];
-    size_t channels = step->layer.out_c;
-    bool folds = step->n_scales > 0;
-    struct packing packing = {.step = step};
-    packing.kernel = weight_values(model, node->kernel, folds, owned_kernel);
-    if (!packing.kernel) return false;
-    if (node->bias != SQZ_NO_WEIGHT) {
-        packing.bias = weight_values(model, node->bias, folds, owned_bias);
-        if (!packing.bias) return false;
-    } else if (folds) {
-        packing.bias = *owned_bias = sqz_alloc0(channels, sizeof **owned_bias);
-        if (!packing.bias) return false;
-    }
-    for (uint32_t i = 0; i < step->n_scales; i++)
-        if (!fold_scale(model, &model->nodes[step->scales[i]], channels, model->weights[node->kernel].count,
-                        *owned_kernel, *owned_bias))
-            return false;
-    step->weights = alloc_weights(step->layer.weight_count);
-    if (!step->weights) return false;
-    sqz_parallel_for(step->layer.pack_items, pack_item, &packing);
-    return true;
-}
-
-static enum sqz_status pack_weights(struct sqz_session *session, const struct sqz_model *model, struct sqz_error *err) {
-    for (size_t i = 0; i < session->plan.n_steps; i++) {
-        struct sqz_step *step = &session->plan.steps[i];
-        if (!sqz_op_is_packed(step->layer.op)) continue;
-        float *owned_kernel = NULL, *owned_bias = NULL;
-        bool packed = pack_with(model, step, &owned_kernel, &owned_bias);
-        sqz_free(owned_kernel);
-        sqz_free(owned_bias);
-        if (!packed)
-            return sqz_fail(err, SQZ_OUT_OF_MEMORY, "no memory for the weights of layer %s",
-                            model->nodes[step->node].name);
-        session->weights_nbytes += step->layer.weight_count * sizeof *step->weights;
-    }
-    return SQZ_OK;
-}
-
 /* ---- making a session -------------------------------------------------------------- */
 
-static enum sqz_status allocate_memory(struct sqz_session *session, struct sqz_error *err) {
+static enum sqz_status allocate_memory(struct sqz_session *session, bool profile, struct sqz_error *err) {
     const struct sqz_plan *plan = &session->plan;
     session->threads = (size_t)sqz_threads();
     session->slots = plan->max_batch < session->threads ? plan->max_batch : session->threads;
     session->slot_stride = sqz_round_up(plan->slot_count, 16);
     session->local_stride = sqz_round_up(plan->local_count, 16);
-    size_t slots, locals, pointers;
+    size_t slots, locals, pointers, times;
     if (!sqz_mul_size(session->slots, session->slot_stride, &slots) ||
         !sqz_mul_size(session->threads, session->local_stride, &locals) ||
-        !sqz_mul_size(session->threads, plan->max_inputs, &pointers))
+        !sqz_mul_size(session->threads, plan->max_inputs, &pointers) ||
+        !sqz_mul_size(session->threads, plan->n_steps, &times))
         return sqz_fail(err, SQZ_LIMIT, "the activations are too large");
     session->slot_memory = sqz_alloc_aligned(slots, sizeof(float));
     session->batch_memory = sqz_alloc_aligned(plan->batch_count, sizeof(float));
     session->local_memory = sqz_alloc_aligned(locals, sizeof(float));
     session->pointers = sqz_alloc(pointers, sizeof *session->pointers);
-    if (!session->slot_memory || !session->batch_memory || !session->local_memory || !session->pointers)
+    if (profile) session->seconds = sqz_alloc0(times, sizeof *session->seconds);
+    if (!session->slot_memory || !session->batch_memory || !session->local_memory || !session->pointers ||
+        (profile && !session->seconds))
         return sqz_fail(err, SQZ_OUT_OF_MEMORY, "no memory for the activations of %zu images", plan->max_batch);
+    return SQZ_OK;
+}
+
+/* Names outlive the model. */
+static enum sqz_status name_steps(struct sqz_session *session, const struct sqz_model *model, struct sqz_error *err) {
+    struct sqz_plan *plan = &session->plan;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        plan->steps[i].name = sqz_arena_strdup(&plan->arena, model->nodes[plan->steps[i].node].name);
+        if (!plan->steps[i].name) return sqz_fail(err, SQZ_OUT_OF_MEMORY, "no memory for the names of the steps");
+    }
     return SQZ_OK;
 }
 
@@ -140,15 +45,19 @@ static enum sqz_status fill_session(struct sqz_session *session, const struct sq
                                     const struct sqz_session_options *options, struct sqz_shape *shapes,
                                     struct sqz_error *err) {
     size_t max_batch = options->max_batch ? options->max_batch : 1;
+    struct sqz_wish wish = {sqz_isa_detect(), options->engine, options->resident};
+    if (options->reference) wish.engine = SQZ_ENGINE_REFERENCE;
+    if (wish.engine == SQZ_ENGINE_REFERENCE) wish.isa = SQZ_ISA_SCALAR;
     SQZ_TRY(sqz_infer_shapes(model, 1, options->height, options->width, shapes, err));
-    SQZ_TRY(sqz_plan_make(&session->plan, model, shapes, max_batch, options->reference, err));
+    SQZ_TRY(sqz_plan_make(&session->plan, model, shapes, max_batch, &wish, err));
     const struct sqz_shape *out = &shapes[model->output];
     sqz_shape_count(&shapes[0], &session->input_count);
     sqz_shape_count(out, &session->output_count);
     session->output_shape.rank = out->rank - 1;
     for (uint32_t d = 1; d < out->rank; d++) session->output_shape.dim[d - 1] = out->dim[d];
-    SQZ_TRY(pack_weights(session, model, err));
-    return allocate_memory(session, err);
+    SQZ_TRY(sqz_session_pack(session, model, err));
+    SQZ_TRY(name_steps(session, model, err));
+    return allocate_memory(session, options->profile, err);
 }
 
 enum sqz_status sqz_session_new(const struct sqz_model *model, const struct sqz_session_options *options,
@@ -170,31 +79,14 @@ enum sqz_status sqz_session_new(const struct sqz_model *model, const struct sqz_
 
 void sqz_session_free(struct sqz_session *session) {
     if (!session) return;
-    for (size_t i = 0; i < session->plan.n_steps; i++) sqz_free(session->plan.steps[i].weights);
+    sqz_free(session->weights);
     sqz_free(session->slot_memory);
     sqz_free(session->batch_memory);
     sqz_free(session->local_memory);
     sqz_free(session->pointers);
+    sqz_free(session->seconds);
     sqz_plan_free(&session->plan);
     sqz_free(session);
-}
-
-const struct sqz_shape *sqz_session_output_shape(const struct sqz_session *session) {
-    return &session->output_shape;
-}
-
-size_t sqz_session_output_count(const struct sqz_session *session) {
-    return session->output_count;
-}
-
-size_t sqz_session_input_count(const struct sqz_session *session) {
-    return session->input_count;
-}
-
-size_t sqz_session_nbytes(const struct sqz_session *session) {
-    size_t floats =
-        session->slots * session->slot_stride + session->threads * session->local_stride + session->plan.batch_count;
-    return session->weights_nbytes + floats * sizeof(float);
 }
 
 /* ---- running ------------------------------------------------------------------------- */
@@ -240,6 +132,23 @@ static struct sqz_io make_io(const struct run *run, const struct sqz_step *step,
     return io;
 }
 
+/* ---- profile --------------------------------------------------------------------------- */
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* When a step begins; 0 without a profile. */
+static double step_begins(const struct sqz_session *session) {
+    return session->seconds ? seconds_now() : 0;
+}
+
+static void step_ends(const struct sqz_session *session, size_t step, size_t thread, double begin) {
+    if (session->seconds) session->seconds[thread * session->plan.n_steps + step] += seconds_now() - begin;
+}
+
 /* All steps of the stage for one image, by one thread. */
 static void run_image(void *context, size_t index, int thread) {
     const struct run *run = context;
@@ -247,10 +156,12 @@ static void run_image(void *context, size_t index, int thread) {
     float *local = session->local_memory + (size_t)thread * session->local_stride;
     for (size_t i = run->stage->begin; i < run->stage->end; i++) {
         const struct sqz_step *step = &session->plan.steps[i];
+        double begin = step_begins(session);
         struct sqz_io io = make_io(run, step, run->first_image + index, (size_t)thread, (size_t)thread);
         for (unsigned phase = 0; phase < step->layer.n_phases; phase++)
             for (size_t item = 0; item < step->layer.items[phase]; item++)
                 step->kernel->run(&step->layer, &io, phase, item, local);
+        step_ends(session, i, (size_t)thread, begin);
     }
 }
 
@@ -273,10 +184,12 @@ static void run_together(const struct run *run, struct sqz_team *team, int threa
                          size_t image) {
     for (size_t i = stage->begin; i < stage->end; i++) {
         const struct sqz_step *step = &run->session->plan.steps[i];
+        double begin = thread == 0 ? step_begins(run->session) : 0;
         struct phase phase = {.session = run->session, .step = step};
         phase.io = make_io(run, step, image, 0, (size_t)thread);
         for (; phase.index < step->layer.n_phases; phase.index++)
             sqz_team_for(team, thread, step->layer.items[phase.index], run_item, &phase);
+        if (thread == 0) step_ends(run->session, i, 0, begin);
     }
 }
 

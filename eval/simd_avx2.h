@@ -13,7 +13,8 @@
 
 #define LANES 8
 #define LEVEL SQZ_ISA_AVX2
-#define KERNEL(name) sqz_kernel_##name##_avx2
+#define KERNEL(name) KERNEL_OF(name)
+#define KERNEL_OF(name) sqz_kernel_##name##_avx2
 #define KERNEL_NAME(name) name "_avx2"
 /* 2 x 6 sums, 2 weights and 1 pixel fill 15 of the 16 registers. */
 #define GEMM_PIXELS 6

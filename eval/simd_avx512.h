@@ -14,7 +14,8 @@
 
 #define LANES 16
 #define LEVEL SQZ_ISA_AVX512
-#define KERNEL(name) sqz_kernel_##name##_avx512
+#define KERNEL(name) KERNEL_OF(name)
+#define KERNEL_OF(name) sqz_kernel_##name##_avx512
 #define KERNEL_NAME(name) name "_avx512"
 /* 2 x 14 sums, 2 weights and 1 pixel fill 31 of the 32 registers. */
 #define GEMM_PIXELS 14

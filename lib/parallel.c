@@ -44,7 +44,7 @@ struct part {
 };
 
 struct sqz_team {
-    int size;
+    atomic_int size; /* every thread writes the same number before it reads it */
     struct part parts[MAX_TEAM];
     _Alignas(64) atomic_size_t done;         /* indices of the current loop that are finished */
     _Alignas(64) atomic_uint loop;           /* number of the current loop */
@@ -52,7 +52,7 @@ struct sqz_team {
 };
 
 int sqz_team_size(const struct sqz_team *team) {
-    return team->size;
+    return atomic_load_explicit(&team->size, memory_order_relaxed);
 }
 
 /* Polls of a barrier before the processor is offered to others: about 50 microseconds, longer than most steps. */
@@ -86,18 +86,18 @@ static bool take(struct part *part, unsigned loop, size_t count, size_t *taken) 
 /* Called by whoever finished the last index of a loop. */
 static void open_next_loop(struct sqz_team *team, unsigned loop) {
     atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-    for (int t = 0; t < team->size; t++)
+    for (int t = 0; t < sqz_team_size(team); t++)
         atomic_store_explicit(&team->parts[t].next, (uint64_t)(loop + 1) << 32, memory_order_relaxed);
     atomic_store_explicit(&team->loop, loop + 1, memory_order_release);
 }
 
 void sqz_team_for(struct sqz_team *team, int thread, size_t n, void (*body)(void *context, size_t i, int thread),
                   void *context) {
-    if (team->size == 1 || n == 0) {
+    int size = sqz_team_size(team);
+    if (size == 1 || n == 0) {
         for (size_t i = 0; i < n; i++) body(context, i, thread);
         return;
     }
-    int size = team->size;
     unsigned loop = team->own[thread][0]++;
     size_t finished = 0, taken;
     for (int k = 0; k < size; k++) {
@@ -123,7 +123,7 @@ void sqz_team_run(int threads, void (*body)(void *context, struct sqz_team *team
     if (threads > sqz_threads()) threads = sqz_threads();
     if (threads > MAX_TEAM) threads = MAX_TEAM;
     if (threads < 1 || omp_in_parallel()) threads = 1;
-    team.size = threads;
+    atomic_init(&team.size, threads);
     if (threads == 1) {
         body(context, &team, 0);
         return;
@@ -136,9 +136,9 @@ void sqz_team_run(int threads, void (*body)(void *context, struct sqz_team *team
     }
 #pragma omp parallel num_threads(threads)
     {
-        /* A runtime that is short of threads may give fewer than were asked for. */
-#pragma omp single
-        team.size = omp_get_num_threads();
+        /* A runtime that is short of threads may give fewer than were asked for. Each thread finds that out for itself:
+         * a barrier here would have everybody wait for a thread that is not running yet. */
+        atomic_store_explicit(&team.size, omp_get_num_threads(), memory_order_relaxed);
         body(context, &team, omp_get_thread_num());
     }
 }

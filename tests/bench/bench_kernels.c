@@ -24,53 +24,13 @@ static double now(void) {
 
 /* ---- peak of one core --------------------------------------------------------------- */
 
-/* Twelve independent chains hide a latency of four cycles on two units with room to spare. */
-#define CHAINS 12
-#define PEAK_REPEATS 200000
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-__attribute__((target("avx512f"))) static double peak_avx512(void) {
-    __m512 sum[CHAINS], a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
-    for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
-    double start = now();
-    for (long r = 0; r < PEAK_REPEATS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_fmadd_ps(sum[i], a, b);
-    }
-    double time = now() - start;
-#pragma GCC unroll 12
-    for (int i = 0; i < CHAINS; i++) __asm__ volatile("" : : "v"(sum[i])); /* all sums are wanted */
-    return 2.0 * 16 * CHAINS * PEAK_REPEATS / time * 1e-9;
-}
-
-__attribute__((target("avx2,fma"))) static double peak_avx2(void) {
-    __m256 sum[CHAINS], a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
-    for (int i = 0; i < CHAINS; i++) sum[i] = _mm256_set1_ps((float)i);
-    double start = now();
-    for (long r = 0; r < PEAK_REPEATS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < CHAINS; i++) sum[i] = _mm256_fmadd_ps(sum[i], a, b);
-    }
-    double time = now() - start;
-#pragma GCC unroll 12
-    for (int i = 0; i < CHAINS; i++) __asm__ volatile("" : : "x"(sum[i])); /* all sums are wanted */
-    return 2.0 * 8 * CHAINS * PEAK_REPEATS / time * 1e-9;
-}
-#endif
-
 /* GFLOP/s of one core at each level; 0 where there is no such unit or no vector code. */
 static double peaks[3];
 
-/* The best of many short tries, spread over the whole run since other work comes and goes. */
+/* Measured again and again over the whole run, since other work comes and goes. */
 static void measure_peaks(void) {
-#if defined(__x86_64__)
-    for (int i = 0; i < 10; i++) {
-        if (sqz_isa_detect() >= SQZ_ISA_AVX2) peaks[SQZ_ISA_AVX2] = fmax(peaks[SQZ_ISA_AVX2], peak_avx2());
-        if (sqz_isa_detect() >= SQZ_ISA_AVX512) peaks[SQZ_ISA_AVX512] = fmax(peaks[SQZ_ISA_AVX512], peak_avx512());
-    }
-#endif
+    for (int isa = SQZ_ISA_AVX2; isa <= SQZ_ISA_AVX512; isa++)
+        peaks[isa] = fmax(peaks[isa], sqz_isa_peak((enum sqz_isa)isa) * 1e-9);
 }
 
 /* ---- single kernels ------------------------------------------------------------------ */
@@ -108,15 +68,55 @@ static float *random_floats(size_t n) {
     return p;
 }
 
-static double time_kernel(const struct sqz_kernel *kernel, const struct sqz_layer *layer, size_t kernel_count) {
+/* The weights that a kernel is measured with: so many values for the codebook form, so many zeros for the sparse one.
+ */
+struct variant {
+    const char *name;
+    enum sqz_form form;
+    size_t n_values;
+    double density;
+};
+
+static const struct variant variants[] = {
+    {"floats", SQZ_FORM_FLOATS, 0, 1},          {"4 bits", SQZ_FORM_CODEBOOK, 16, 1},
+    {"5 bits", SQZ_FORM_CODEBOOK, 32, 1},       {"6 bits", SQZ_FORM_CODEBOOK, 64, 1},
+    {"8 bits", SQZ_FORM_CODEBOOK, 256, 1},      {"density 0.05", SQZ_FORM_SPARSE, 0, 0.05},
+    {"density 0.1", SQZ_FORM_SPARSE, 0, 0.1},   {"density 0.2", SQZ_FORM_SPARSE, 0, 0.2},
+    {"density 0.33", SQZ_FORM_SPARSE, 0, 0.33}, {"density 0.5", SQZ_FORM_SPARSE, 0, 0.5},
+};
+
+#define N_VARIANTS (sizeof variants / sizeof *variants)
+
+/* Set weights to zero until the wanted share is left; returns how many are. */
+static size_t prune(float *weights, size_t n, double density) {
+    static uint64_t random = 2;
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (((double)random_unit(&random) + 1) / 2 >= density) weights[i] = 0;
+        left += weights[i] != 0;
+    }
+    return left;
+}
+
+static int16_t *random_levels(size_t n, size_t n_values) {
+    static uint64_t random = 3;
+    int16_t *levels = sqz_alloc(n, sizeof *levels);
+    if (!levels) abort();
+    for (size_t i = 0; i < n; i++) levels[i] = (int16_t)((double)(random_unit(&random) + 1) / 2 * (double)n_values);
+    return levels;
+}
+
+/* Best time of the kernel on a prepared layer. */
+static double time_kernel(const struct sqz_kernel *kernel, const struct sqz_layer *layer,
+                          const struct sqz_weight_values *from) {
     size_t lanes = kernel->lanes;
     float *values = random_floats(sqz_round_up(layer->in_c, lanes) * layer->in_h * layer->in_w);
-    float *weights = random_floats(kernel_count), *packed = random_floats(layer->weight_count);
+    float *packed = random_floats(layer->weight_count);
     float *shared = random_floats(layer->shared_count), *local = random_floats(layer->local_count);
     float *out = random_floats(sqz_round_up(layer->out_c, lanes) * layer->out_h * layer->out_w);
     const float *in[1] = {values};
     struct sqz_io io = {.in = in, .out = out, .weights = packed, .shared = shared, .images = 1};
-    for (size_t i = 0; i < layer->pack_items; i++) kernel->pack(layer, weights, NULL, packed, i);
+    for (size_t i = 0; i < layer->pack_items; i++) kernel->pack(layer, from, packed, i);
     double best = INFINITY;
     for (int r = 0; r < rounds; r++) {
         double start = now();
@@ -125,7 +125,6 @@ static double time_kernel(const struct sqz_kernel *kernel, const struct sqz_laye
         best = fmin(best, now() - start);
     }
     sqz_free(values);
-    sqz_free(weights);
     sqz_free(packed);
     sqz_free(shared);
     sqz_free(local);
@@ -133,49 +132,74 @@ static double time_kernel(const struct sqz_kernel *kernel, const struct sqz_laye
     return best;
 }
 
-/* Best time of every kernel on one sample; 0 where it does not apply. flops receives the plain loops' operations. */
-static void bench_sample(const struct sample *sample, double *times, double *flops) {
+/* The layer of a sample, with what is known of its weights. */
+static struct sqz_layer layer_of(const struct sample *sample, struct sqz_shape *in, size_t *kernel_count) {
     const struct sqz_window *w = &sample->window;
     size_t out_size = sqz_window_output(sample->size, w->kernel_h, w->stride_h, 1, w->pad_top, w->pad_bottom, false);
-    struct sqz_shape in = sqz_shape4(1, sample->in_c, sample->size, sample->size);
-    struct sqz_layer layer = {.n_inputs = 1, .in = &in, .low = 0, .high = INFINITY, .max_batch = 1};
-    size_t kernel_count;
+    *in = sqz_shape4(1, sample->in_c, sample->size, sample->size);
+    struct sqz_layer layer = {.n_inputs = 1, .in = in, .low = 0, .high = INFINITY, .max_batch = 1};
     if (sample->groups) {
         layer.op = SQZ_OP_CONV;
         layer.params.conv.window = *w;
         layer.params.conv.groups = sample->groups;
         layer.out = sqz_shape4(1, sample->out_c, out_size, out_size);
-        kernel_count = sample->out_c * (sample->in_c / sample->groups) * w->kernel_h * w->kernel_w;
+        *kernel_count = sample->out_c * (sample->in_c / sample->groups) * w->kernel_h * w->kernel_w;
     } else {
         layer.op = SQZ_OP_DENSE;
         layer.out = sqz_shape2(1, sample->out_c);
-        kernel_count = sample->out_c * sample->in_c;
+        *kernel_count = sample->out_c * sample->in_c;
     }
     sqz_layer_set_sizes(&layer);
-    *flops = 2.0 * (double)kernel_count * (double)(layer.out_h * layer.out_w);
+    return layer;
+}
+
+/* One line of the table. */
+struct result {
+    const struct sample *sample;
+    const struct sqz_kernel *kernel;
+    const struct variant *variant;
+    double seconds, flops;
+};
+
+/* Every kernel that takes the sample with this kind of weights; returns the place behind the results. */
+static struct result *bench_variant(const struct sample *sample, const struct variant *variant, struct result *result) {
+    struct sqz_shape in;
+    size_t count;
+    struct sqz_layer layer = layer_of(sample, &in, &count);
+    float *weights = random_floats(count), *values = random_floats(variant->n_values);
+    int16_t *levels = random_levels(variant->n_values ? count : 1, variant->n_values);
+    layer.weights.n_values = variant->n_values;
+    layer.weights.density = variant->density;
+    layer.weights.n_nonzero = prune(weights, count, variant->density);
+    const struct sqz_weight_values from = {.kernel = weights, .levels = levels, .values = values};
     for (size_t i = 0; i < sqz_n_kernels; i++) {
         const struct sqz_kernel *kernel = sqz_kernels[i];
         struct sqz_layer prepared = layer;
         if (kernel->isa == SQZ_ISA_SCALAR || kernel->isa > sqz_isa_detect() || kernel->pools) continue;
-        if (!kernel->prepare(&prepared)) continue;
-        times[i] = time_kernel(kernel, &prepared, kernel_count);
+        if (kernel->form != variant->form || !kernel->prepare(&prepared)) continue;
+        double flops = 2.0 * (double)count * (double)(layer.out_h * layer.out_w);
+        *result++ = (struct result){sample, kernel, variant, time_kernel(kernel, &prepared, &from), flops};
         measure_peaks();
     }
+    sqz_free(weights);
+    sqz_free(values);
+    sqz_free(levels);
+    return result;
 }
 
 static void bench_kernels(void) {
     enum { MOST_KERNELS = 64 };
-    static double times[N_SAMPLES][MOST_KERNELS], flops[N_SAMPLES];
-    for (size_t s = 0; s < N_SAMPLES; s++) bench_sample(&samples[s], times[s], &flops[s]);
-    printf("peak of one core: avx512 %.0f, avx2 %.0f GFLOP/s\n\n", peaks[SQZ_ISA_AVX512], peaks[SQZ_ISA_AVX2]);
-    printf("%-24s %-22s %9s %9s %8s\n", "layer", "kernel", "us", "GFLOP/s", "of peak");
+    static struct result results[N_SAMPLES * N_VARIANTS * MOST_KERNELS];
+    struct result *end = results;
     for (size_t s = 0; s < N_SAMPLES; s++)
-        for (size_t i = 0; i < sqz_n_kernels && i < MOST_KERNELS; i++) {
-            if (times[s][i] == 0) continue;
-            double speed = flops[s] / times[s][i] * 1e-9;
-            printf("%-24s %-22s %9.1f %9.1f %6.0f %%\n", samples[s].name, sqz_kernels[i]->name, times[s][i] * 1e6,
-                   speed, 100 * speed / peaks[sqz_kernels[i]->isa]);
-        }
+        for (size_t v = 0; v < N_VARIANTS; v++) end = bench_variant(&samples[s], &variants[v], end);
+    printf("peak of one core: avx512 %.0f, avx2 %.0f GFLOP/s\n\n", peaks[SQZ_ISA_AVX512], peaks[SQZ_ISA_AVX2]);
+    printf("%-24s %-26s %-12s %9s %9s %8s\n", "layer", "kernel", "weights", "us", "GFLOP/s", "of peak");
+    for (const struct result *r = results; r < end; r++) {
+        double speed = r->flops / r->seconds * 1e-9;
+        printf("%-24s %-26s %-12s %9.1f %9.1f %6.0f %%\n", r->sample->name, r->kernel->name, r->variant->name,
+               r->seconds * 1e6, speed, 100 * speed / peaks[r->kernel->isa]);
+    }
 }
 
 /* ---- whole nets -------------------------------------------------------------------------- */
@@ -221,7 +245,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     bench_kernels();
-    printf("\nGFLOP/s count the operations of the plain loops, so Winograd's method can exceed the peak.\n\n");
+    printf(
+        "\nGFLOP/s count the operations of the plain loops, so Winograd's method and pruning can exceed the peak.\n\n");
     printf("%-18s %7s %6s %10s %10s %12s\n", "net", "threads", "batch", "min ms", "median ms", "ms per image");
     struct sqz_model *squeezenet = random_squeezenet_1_1(224), *alexnet = random_alexnet();
     for (int threads = 1; threads <= 2; threads++)

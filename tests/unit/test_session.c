@@ -117,6 +117,10 @@ END_TEST
 
 /* ---- the plan ------------------------------------------------------------------------------- */
 
+static struct sqz_wish any_form(void) {
+    return (struct sqz_wish){.isa = sqz_isa_detect()};
+}
+
 /* SqueezeNet becomes 26 convolutions, one of which pools as well, 3 poolings, and nothing else but the copy of its
  * result. */
 START_TEST(plan_of_squeezenet_has_no_needless_steps) {
@@ -125,7 +129,8 @@ START_TEST(plan_of_squeezenet_has_no_needless_steps) {
     struct sqz_shape *shapes = sqz_alloc(model->n_nodes, sizeof *shapes);
     ck_assert_int_eq(sqz_infer_shapes(model, 1, 0, 0, shapes, NULL), SQZ_OK);
     struct sqz_plan plan;
-    ck_assert_int_eq(sqz_plan_make(&plan, model, shapes, 1, false, NULL), SQZ_OK);
+    struct sqz_wish wish = any_form();
+    ck_assert_int_eq(sqz_plan_make(&plan, model, shapes, 1, &wish, NULL), SQZ_OK);
     size_t conv = 0, winograd = 0;
     for (size_t i = 0; i < plan.n_steps; i++) {
         conv += plan.steps[i].layer.op == SQZ_OP_CONV;
@@ -145,9 +150,10 @@ START_TEST(buffers_of_one_time_do_not_overlap) {
     struct sqz_model *model = mixed_net();
     struct sqz_shape *shapes = sqz_alloc(model->n_nodes, sizeof *shapes);
     ck_assert_int_eq(sqz_infer_shapes(model, 1, 0, 0, shapes, NULL), SQZ_OK);
+    struct sqz_wish wish = any_form();
     for (size_t batch = 1; batch <= 5; batch += 4) {
         struct sqz_plan plan;
-        ck_assert_int_eq(sqz_plan_make(&plan, model, shapes, batch, false, NULL), SQZ_OK);
+        ck_assert_int_eq(sqz_plan_make(&plan, model, shapes, batch, &wish, NULL), SQZ_OK);
         size_t sum = 0;
         for (size_t i = 0; i < plan.n_buffers; i++)
             for (size_t k = 0; k < plan.n_buffers; k++) {
