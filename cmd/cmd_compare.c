@@ -3,6 +3,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/data_options.h"
+#include "cmd/engine_options.h"
 #include "cmd/progress.h"
 #include "cmd/report.h"
 #include "cmd/subject.h"
@@ -11,6 +12,7 @@ struct compare {
     struct cmd_common common;
     struct cmd_preprocess preprocess;
     struct cmd_data data;
+    struct cmd_engine engine;
     bool csv;
     json_t *references; /* architecture -> top-1 of its first model, which the others of it are compared with */
     struct cmd_table table;
@@ -93,8 +95,8 @@ static enum sqz_status evaluate(const struct compare *compare, const struct cmd_
 
 static int compare_model(struct compare *compare, const char *path) {
     struct cmd_subject subject;
-    int code = cmd_subject_open_classifier(&compare->common, path, NULL, &compare->preprocess,
-                                           (uint32_t)compare->data.batch, &subject);
+    const struct sqz_session_options session = cmd_session_options(&compare->engine, (uint32_t)compare->data.batch);
+    int code = cmd_subject_open_classifier(&compare->common, path, NULL, &compare->preprocess, &session, &subject);
     if (code != CMD_CONTINUE) return code;
     cmd_subject_drop_weights(&subject);
     struct sqz_evaluation evaluation;
@@ -143,6 +145,7 @@ int cmd_compare(int argc, char **argv) {
     const struct cmd_option options[] = {
         CMD_DATA_OPTIONS(compare.data),
         {.name = "csv", .kind = CMD_FLAG, .target = &compare.csv, .help = "Print comma-separated values."},
+        CMD_ENGINE_OPTIONS(compare.engine),
         CMD_PREPROCESS_OPTIONS(compare.preprocess),
         {0},
     };

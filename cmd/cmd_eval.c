@@ -1,9 +1,11 @@
-/* cmd_eval.c - sqz-eval: measures accuracy, size and speed on labelled images. */
+/* cmd_eval.c - sqz-eval: measures accuracy, size and speed on labelled images, and speed alone on any. */
 #include <string.h>
 
+#include "cmd/bench.h"
 #include "cmd/calibration_notice.h"
 #include "cmd/commands.h"
 #include "cmd/data_options.h"
+#include "cmd/engine_options.h"
 #include "cmd/eval_report.h"
 #include "cmd/progress.h"
 #include "cmd/read_options.h"
@@ -13,15 +15,31 @@ struct evaluate {
     struct sqz_read_options read;
     struct cmd_preprocess preprocess;
     struct cmd_data data;
+    struct cmd_engine engine;
+    long bench; /* timed runs; 0 without --bench */
+    bool explain;
     const char *baseline, *predictions;
     bool per_layer;
     double min_top1, max_drop;
     bool min_top1_given, max_drop_given;
 };
 
+/* --bench and --explain run images without looking at what comes out. */
+static bool is_bench(const struct evaluate *evaluate) {
+    return evaluate->bench || evaluate->explain;
+}
+
 static int check_usage(const struct evaluate *evaluate) {
     const char *command = evaluate->common.command;
-    if (!evaluate->data.path) return cmd_usage(command, "--data is missing: a folder of labelled images");
+    const bool asks_accuracy = evaluate->baseline || evaluate->predictions || evaluate->per_layer ||
+                               evaluate->min_top1_given || evaluate->max_drop_given;
+    if (is_bench(evaluate) && asks_accuracy)
+        return cmd_usage(command, "--bench and --explain measure speed alone: leave out --baseline, --predictions, "
+                                  "--per-layer, --min-top1 and --max-drop");
+    if (is_bench(evaluate)) return CMD_CONTINUE;
+    if (!evaluate->data.path)
+        return cmd_usage(command,
+                         "--data is missing: a folder of labelled images (only --bench and --explain do without)");
     if (evaluate->max_drop_given && !evaluate->baseline) return cmd_usage(command, "--max-drop needs --baseline");
     if (evaluate->predictions && strcmp(evaluate->predictions, "-") == 0)
         return cmd_usage(command, "--predictions needs a file; the report takes standard output");
@@ -29,7 +47,8 @@ static int check_usage(const struct evaluate *evaluate) {
 }
 
 static int open_dataset(const struct evaluate *evaluate, const struct cmd_subject *model, struct sqz_dataset **out) {
-    const struct sqz_dataset_options options = cmd_data_dataset(&evaluate->data, model->n_classes);
+    struct sqz_dataset_options options = cmd_data_dataset(&evaluate->data, model->n_classes);
+    options.need_labels = !is_bench(evaluate);
     struct sqz_error err = {0};
     if (sqz_dataset_open(evaluate->data.path, &options, out, &err) == SQZ_OK) return CMD_CONTINUE;
     sqz_error_set_file(&err, evaluate->data.path);
@@ -144,20 +163,51 @@ static int evaluate_subjects(const struct evaluate *evaluate, struct cmd_subject
     return code;
 }
 
-static int evaluate_file(const struct evaluate *evaluate, const char *path) {
+/* Runs that --explain takes the profile of when --bench does not say: enough to see through a few interruptions. */
+#define EXPLAIN_RUNS 50
+
+static int bench_file(const struct evaluate *evaluate, const char *path) {
+    struct cmd_subject subject;
+    struct sqz_dataset *dataset = NULL;
+    struct cmd_bench bench = {.subject = &subject,
+                              .dataset_path = evaluate->data.path,
+                              .runs = evaluate->bench ? (size_t)evaluate->bench : EXPLAIN_RUNS,
+                              .batch = evaluate->data.batch ? (size_t)evaluate->data.batch : 1,
+                              .timed = evaluate->bench > 0,
+                              .explain = evaluate->explain};
+    struct sqz_session_options session = cmd_session_options(&evaluate->engine, (uint32_t)bench.batch);
+    session.profile = evaluate->explain;
+    int code = cmd_subject_open(&evaluate->common, path, &evaluate->read, &evaluate->preprocess, &session, &subject);
+    if (code != CMD_CONTINUE) return code;
+    cmd_subject_drop_weights(&subject);
+    if (evaluate->data.path) code = open_dataset(evaluate, &subject, &dataset);
+    bench.dataset = dataset;
+    if (code == CMD_CONTINUE) code = cmd_bench_run(&evaluate->common, &bench);
+    if (dataset) sqz_dataset_close(dataset);
+    cmd_subject_close(&subject);
+    return code;
+}
+
+/* 16 images at a time keep two cores busy while one image still fits its share of the cache. */
+#define DEFAULT_BATCH 16
+
+static int evaluate_file(struct evaluate *evaluate, const char *path) {
     int code = check_usage(evaluate);
     if (code != CMD_CONTINUE) return code;
+    if (is_bench(evaluate)) return bench_file(evaluate, path);
+    if (evaluate->data.batch == 0) evaluate->data.batch = DEFAULT_BATCH;
     struct cmd_subject model, baseline;
-    code = cmd_subject_open_classifier(&evaluate->common, path, &evaluate->read, &evaluate->preprocess,
-                                       (uint32_t)evaluate->data.batch, &model);
+    const struct sqz_session_options session = cmd_session_options(&evaluate->engine, (uint32_t)evaluate->data.batch);
+    code =
+        cmd_subject_open_classifier(&evaluate->common, path, &evaluate->read, &evaluate->preprocess, &session, &model);
     if (code != CMD_CONTINUE) return code;
     if (!evaluate->baseline) {
         code = evaluate_subjects(evaluate, &model, NULL);
         cmd_subject_close(&model);
         return code;
     }
-    code = cmd_subject_open_classifier(&evaluate->common, evaluate->baseline, NULL, &evaluate->preprocess,
-                                       (uint32_t)evaluate->data.batch, &baseline);
+    code = cmd_subject_open_classifier(&evaluate->common, evaluate->baseline, NULL, &evaluate->preprocess, &session,
+                                       &baseline);
     if (code == CMD_CONTINUE) {
         code = evaluate_subjects(evaluate, &model, &baseline);
         cmd_subject_close(&baseline);
@@ -167,8 +217,7 @@ static int evaluate_file(const struct evaluate *evaluate, const char *path) {
 }
 
 int cmd_eval(int argc, char **argv) {
-    /* 16 images at a time keep two cores busy while one image still fits its share of the cache. */
-    struct evaluate evaluate = {.data = CMD_DATA_DEFAULTS};
+    struct evaluate evaluate = {0};
     const struct cmd_option options[] = {
         CMD_DATA_OPTIONS(evaluate.data),
         {.name = "baseline",
@@ -201,6 +250,20 @@ int cmd_eval(int argc, char **argv) {
          .target = &evaluate.predictions,
          .help = "Write a line for each image: its name, the five best classes and, behind a tab, the label and the "
                  "probability of the best class."},
+        {.name = "bench",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &evaluate.bench,
+         .low = 1,
+         .high = 1e9,
+         .help = "Measure speed alone: run the same batch N times, of images of --data or, without it, of random "
+                 "numbers. Here --batch is 1 unless given."},
+        {.name = "explain",
+         .kind = CMD_FLAG,
+         .target = &evaluate.explain,
+         .help = "Print the plan: for each layer its kernel and why, operations, bytes, measured time and share, and "
+                 "the part of the processor's measured speed it reaches. Alone, or with --bench."},
+        CMD_ENGINE_OPTIONS(evaluate.engine),
         CMD_READ_OPTIONS(evaluate.read),
         CMD_PREPROCESS_OPTIONS(evaluate.preprocess),
         {0},
@@ -208,7 +271,7 @@ int cmd_eval(int argc, char **argv) {
     const struct cmd_page page = {
         .command = "sqz-eval",
         .summary = "Measure accuracy, size and speed of a model on labelled images",
-        .operands = "[MODEL] --data DIR",
+        .operands = "[MODEL] --data DIR | --bench N | --explain",
         .max_operands = 1,
         .shared = CMD_HAS_JSON | CMD_HAS_THREADS | CMD_HAS_PROGRESS,
         .description =
@@ -217,8 +280,13 @@ int cmd_eval(int argc, char **argv) {
             "image), the median time for one image, and the peak memory.\n\n"
             "Accuracy is the number of correct images over the number of all images asked for. A broken image is named "
             "on standard error, not run, and stays in that denominator as a wrong one; so does an image whose result "
-            "holds NaN. Agreement and KL divergence are over the images that are not broken.",
+            "holds NaN. Agreement and KL divergence are over the images that are not broken.\n\n"
+            "With --bench, prints the minimum, the median and the 95th percentile of the time of a run for one image, "
+            "images per second, the time from the start of the process to the first result, and memory. --explain "
+            "adds the plan; operations are those of the plain loops, two for each multiply-add, so that a kernel "
+            "that needs fewer can exceed 100% of the peak.",
         .example = "sqz-eval squeezenet.sqz --data val/ --baseline squeezenet1_1.pth --max-drop 0.5\n"
+                   "sqz-eval squeezenet.sqz --bench 200 --threads 1 --explain\n"
                    "sqz-eval alexnet.onnx --data ILSVRC2012_img_val --labels ground_truth.txt --one-based --json",
         .options = options,
     };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/engine_options.h"
 #include "cmd/read_options.h"
 #include "cmd/report.h"
 #include "cmd/subject.h"
@@ -13,15 +14,14 @@ struct run {
     struct cmd_common common;
     struct sqz_read_options read;
     struct cmd_preprocess preprocess;
+    struct cmd_engine engine;
+    long batch;
     bool exif;
     struct cmd_subject subject;
     float *outputs; /* [n_rows][output count]: every result so far, for -o */
     size_t n_rows;
     json_t *results; /* with --json: a list with an object for each input */
 };
-
-/* Tensors may hold any number of images; this many run at once. */
-#define RUN_BATCH 16
 
 static int fail_file(const struct run *run, struct sqz_error *err, const char *path) {
     sqz_error_set_file(err, path);
@@ -162,8 +162,9 @@ static enum sqz_status run_rows(struct run *run, const struct sqz_npy *npy, floa
     struct sqz_session *session = run->subject.session;
     size_t n = (size_t)npy->shape.dim[0], in = sqz_session_input_count(session);
     size_t out = sqz_session_output_count(session);
-    for (size_t done = 0; done < n; done += RUN_BATCH) {
-        size_t now = n - done < RUN_BATCH ? n - done : RUN_BATCH;
+    const size_t batch = (size_t)run->batch;
+    for (size_t done = 0; done < n; done += batch) {
+        size_t now = n - done < batch ? n - done : batch;
         sqz_session_run(session, npy->data + done * in, now, output + done * out);
     }
     return keep_rows(run, output, n, err);
@@ -238,7 +239,8 @@ static int run_model(struct run *run, char **operands, size_t n) {
         int code = cmd_choose_output(&run->common, (const char *const *)operands, n, &output);
         if (code != CMD_CONTINUE) return code;
     }
-    int code = cmd_subject_open(&run->common, operands[0], &run->read, &run->preprocess, RUN_BATCH, &run->subject);
+    const struct sqz_session_options session = cmd_session_options(&run->engine, (uint32_t)run->batch);
+    int code = cmd_subject_open(&run->common, operands[0], &run->read, &run->preprocess, &session, &run->subject);
     if (code != CMD_CONTINUE) return code;
     cmd_subject_drop_weights(&run->subject);
     run->results = json_array();
@@ -250,12 +252,20 @@ static int run_model(struct run *run, char **operands, size_t n) {
 }
 
 int cmd_run(int argc, char **argv) {
-    struct run run = {0};
+    struct run run = {.batch = 16};
     const struct cmd_option options[] = {
+        {.name = "batch",
+         .kind = CMD_INTEGER,
+         .value = "N",
+         .target = &run.batch,
+         .low = 1,
+         .high = 4096,
+         .help = "Run N images of a .npy array at a time, 16 by default. Results do not depend on it."},
         {.name = "exif",
          .kind = CMD_FLAG,
          .target = &run.exif,
          .help = "Turn photographs as their EXIF orientation says; the reference loaders do not."},
+        CMD_ENGINE_OPTIONS(run.engine),
         CMD_READ_OPTIONS(run.read),
         CMD_PREPROCESS_OPTIONS(run.preprocess),
         {0},

@@ -6,6 +6,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/process_clock.h"
 #include "cmd/version.h"
 #include "lib/memory.h"
 
@@ -60,6 +61,7 @@ static int run_command(const char *name, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    cmd_process_clock_start();
     json_set_alloc_funcs(json_alloc, sqz_free);
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "sqz";

@@ -5,6 +5,7 @@
 #include "cmd/model_facts.h"
 #include "cmd/model_io.h"
 #include "cmd/preprocess_options.h"
+#include "cmd/process_clock.h"
 #include "eval/evaluate.h"
 
 struct cmd_subject {
@@ -20,14 +21,16 @@ struct cmd_subject {
 
 /* CMD_CONTINUE, or the exit code after a line on standard error. */
 int cmd_subject_open(const struct cmd_common *common, const char *path, const struct sqz_read_options *read,
-                     const struct cmd_preprocess *preprocess, uint32_t batch, struct cmd_subject *out);
+                     const struct cmd_preprocess *preprocess, const struct sqz_session_options *session,
+                     struct cmd_subject *out);
 
 /* The same for a model that must be a classifier. */
 int cmd_subject_open_classifier(const struct cmd_common *common, const char *path, const struct sqz_read_options *read,
-                                const struct cmd_preprocess *preprocess, uint32_t batch, struct cmd_subject *out);
+                                const struct cmd_preprocess *preprocess, const struct sqz_session_options *session,
+                                struct cmd_subject *out);
 void cmd_subject_close(struct cmd_subject *subject);
 
-/* Free the weights of the model; its session has its own copy. */
+/* Free the weights of the model, and let go of its file; its session has its own copy. */
 void cmd_subject_drop_weights(struct cmd_subject *subject);
 
 /* The view that sqz_evaluate() takes. */
@@ -35,8 +38,5 @@ struct sqz_subject cmd_subject_view(const struct cmd_subject *subject);
 
 /* 8 * file bytes / weights. */
 double cmd_bits_per_weight(const struct cmd_subject *subject);
-
-/* Largest resident size of this process so far, in bytes. */
-size_t cmd_peak_nbytes(void);
 
 #endif

@@ -52,10 +52,17 @@ bool sqz_bitmap_count(const uint16_t *words, unsigned width, size_t n, size_t *n
 }
 
 void sqz_bitmap_place(const uint16_t *words, unsigned width, const uint16_t *values, uint16_t *symbols, size_t n) {
-    memset(symbols, 0, n * sizeof *symbols);
-    for (size_t i = 0, word = 0; i < n; i += width, word++)
-        for (unsigned bits = words[word]; bits; bits &= bits - 1)
-            symbols[i + (unsigned)__builtin_ctz(bits)] = (uint16_t)(*values++ + 1);
+    /* No branch depends on a bit: half of them would be guessed wrong. */
+    size_t used = 0;
+    for (size_t i = 0, word = 0; i < n; i += width, word++) {
+        size_t length = n - i < width ? n - i : width;
+        unsigned bits = words[word];
+        for (size_t j = 0; j < length; j++, bits >>= 1) {
+            unsigned set = bits & 1;
+            symbols[i + j] = (uint16_t)((values[used] + 1u) & -set);
+            used += set;
+        }
+    }
 }
 
 size_t sqz_tuple_pack(uint16_t *values, size_t n, unsigned base, unsigned tuple) {

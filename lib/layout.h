@@ -31,7 +31,7 @@ void sqz_layout_split(enum sqz_layout layout, unsigned width, const uint16_t *sy
 /* Number of survivors that bitmap words announce for n symbols; false when padding bits behind n are set. */
 bool sqz_bitmap_count(const uint16_t *words, unsigned width, size_t n, size_t *n_set);
 
-/* Place values (symbol - 1) at the set bits; symbols[n] is written completely. */
+/* Place values (symbol - 1) at the set bits; symbols[n] is written completely. `values` has room for n as well. */
 void sqz_bitmap_place(const uint16_t *words, unsigned width, const uint16_t *values, uint16_t *symbols, size_t n);
 
 /*

@@ -3,10 +3,12 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/infer.h"
+#include "lib/parallel.h"
 
 static enum sqz_status no_memory(struct sqz_error *err) {
     return sqz_fail(err, SQZ_OUT_OF_MEMORY, "not enough memory");
@@ -106,8 +108,7 @@ static enum sqz_status add_weight(struct sqz_model *model, const char *name, enu
 }
 
 enum sqz_status sqz_model_add_weight(struct sqz_model *model, const char *name, enum sqz_role role,
-                                     const struct sqz_shape *shape, float *data, uint32_t *out,
-                                     struct sqz_error *err) {
+                                     const struct sqz_shape *shape, float *data, uint32_t *out, struct sqz_error *err) {
     struct sqz_weight *weight;
     enum sqz_status status = add_weight(model, name, role, shape, &weight, err);
     if (status == SQZ_OK && !data) {
@@ -277,6 +278,27 @@ static enum sqz_status check_weight(const struct sqz_model *model, size_t index,
     return SQZ_OK;
 }
 
+/* The first weight, in the model's order, that is not as it should be. */
+struct weight_check {
+    const struct sqz_model *model;
+    atomic_size_t first_bad;
+};
+
+static void find_bad_weight(void *context, size_t index, int thread) {
+    (void)thread;
+    struct weight_check *check = context;
+    if (check_weight(check->model, index, NULL) == SQZ_OK) return;
+    size_t first = atomic_load(&check->first_bad);
+    while (index < first && !atomic_compare_exchange_weak(&check->first_bad, &first, index)) continue;
+}
+
+static enum sqz_status check_weights(const struct sqz_model *model, struct sqz_error *err) {
+    struct weight_check check = {.model = model, .first_bad = model->n_weights};
+    sqz_parallel_for(model->n_weights, find_bad_weight, &check);
+    /* Once more on this thread, for the message. */
+    return check.first_bad < model->n_weights ? check_weight(model, check.first_bad, err) : SQZ_OK;
+}
+
 enum sqz_status sqz_model_check(const struct sqz_model *model, struct sqz_error *err) {
     SQZ_TRY(check_input(&model->input, err));
     if (model->output >= model->n_nodes) return sqz_fail(err, SQZ_MALFORMED, "the output node does not exist");
@@ -285,6 +307,5 @@ enum sqz_status sqz_model_check(const struct sqz_model *model, struct sqz_error 
     if (!shapes) return no_memory(err);
     enum sqz_status status = sqz_infer_shapes(model, 1, 0, 0, shapes, err);
     sqz_free(shapes);
-    for (size_t i = 0; status == SQZ_OK && i < model->n_weights; i++) status = check_weight(model, i, err);
-    return status;
+    return status == SQZ_OK ? check_weights(model, err) : status;
 }
