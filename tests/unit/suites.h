@@ -6,6 +6,7 @@
     X(test_archs) \
     X(test_pytorch_shared) \
     X(test_base) \
+    X(test_late_library) \
     X(test_packed) \
     X(test_prune) \
     X(test_kmeans) \
@@ -31,6 +32,7 @@
     X(test_sha256) \
     X(test_image_record) \
     X(test_allocate) \
+    X(test_compress) \
     X(test_hdf5) \
     X(test_npy) \
     X(test_options) \
@@ -42,12 +44,16 @@
     X(test_onnx_write) \
     X(test_onnx_logits) \
     X(test_kernels) \
+    X(test_codebook_kernels) \
+    X(test_sparse_kernels) \
     X(test_engine) \
     X(test_session) \
     X(test_linalg) \
     X(test_moments) \
     X(test_compensate) \
     X(test_compensate_methods) \
+    X(test_trellis) \
+    X(test_compensate_trellis) \
     X(test_sequential) \
     X(test_calibrate) \
     X(test_plain_decoder) \
