@@ -16,9 +16,12 @@ Q := $(if $(filter 1,$(V)),,@)
 
 # ---- rooms -------------------------------------------------------------
 
-LIB_BASE := lib/status.c lib/memory.c lib/bytes.c lib/half.c lib/parallel.c lib/files.c lib/shape.c lib/sha256.c lib/late_library.c
-LIB_MODEL := lib/model.c lib/image_record.c lib/infer.c lib/lanes.c lib/trellis.c lib/packed.c lib/codebook.c lib/layers.c lib/graph_code.c
-LIB_COMPRESS := lib/prune.c lib/quantize.c lib/kernel_list.c lib/select.c lib/sorted.c lib/random.c lib/kmeans.c lib/kmeans_entropy.c lib/monge.c lib/kmeans_cells.c lib/kmeans_optimal.c
+LIB_BASE := lib/status.c lib/memory.c lib/bytes.c lib/half.c lib/parallel.c lib/files.c lib/shape.c lib/sha256.c \
+            lib/late_library.c
+LIB_MODEL := lib/model.c lib/image_record.c lib/infer.c lib/lanes.c lib/trellis.c lib/packed.c lib/codebook.c \
+             lib/layers.c lib/graph_code.c
+LIB_COMPRESS := lib/prune.c lib/quantize.c lib/kernel_list.c lib/select.c lib/sorted.c lib/random.c lib/kmeans.c \
+                lib/kmeans_entropy.c lib/monge.c lib/kmeans_cells.c lib/kmeans_optimal.c
 LIB_CODE := lib/huffman.c lib/huffman_decode.c lib/gaps.c lib/layout.c lib/range_coder.c lib/side_code.c lib/tensor_form.c \
             lib/tensor_plan.c lib/range_tensor.c lib/range_section.c lib/tensor_encode.c lib/tensor_decode.c lib/container_file.c lib/container_write.c lib/container_read.c \
             lib/container_ledger.c
@@ -42,12 +45,24 @@ FORMATS_HAN := formats/caffe_text.c formats/caffe_graph.c formats/han_net.c
 FORMATS_HDF5 := formats/hdf5_library.c formats/hdf5_file.c formats/hdf5_write.c formats/hdf5_parts.c
 FORMATS := $(FORMATS_TABLE) $(FORMATS_PYTORCH) $(FORMATS_ONNX) $(FORMATS_NCNN) $(FORMATS_HAN) $(FORMATS_HDF5)
 
-EVAL_ENGINE := eval/isa.c eval/kernels.c eval/conv_layout.c eval/plan.c eval/plan_fuse.c eval/plan_memory.c eval/relayout.c eval/weight_facts.c eval/engine_names.c eval/isa_peak.c eval/session.c eval/session_weights.c eval/session_report.c eval/reference.c eval/elementwise.c eval/conv_depthwise_avx2.c eval/conv_depthwise_avx512.c eval/conv_pointwise_avx2.c eval/conv_pointwise_avx512.c eval/conv_window_avx2.c eval/conv_window_avx512.c eval/dense_avx2.c eval/dense_avx512.c eval/conv_winograd_avx2.c eval/conv_winograd_avx512.c eval/conv_winograd8_avx2.c eval/conv_winograd8_avx512.c eval/codebook_dense_avx2.c eval/codebook_dense_avx512.c eval/sparse_conv_avx2.c eval/sparse_conv_avx512.c eval/gemm_avx2.c eval/gemm_avx512.c eval/lrn_avx2.c eval/lrn_avx512.c eval/pool_avx2.c eval/pool_avx512.c
-EVAL_IMAGES := eval/image.c eval/image_jpeg.c eval/image_png.c eval/image_pnm.c eval/exif.c eval/resize.c eval/preprocess.c eval/dataset.c eval/dataset_folder.c eval/dataset_list.c eval/idx.c eval/cifar.c
+EVAL_ENGINE := eval/isa.c eval/kernels.c eval/conv_layout.c eval/plan.c eval/plan_fuse.c eval/plan_memory.c \
+               eval/relayout.c eval/weight_facts.c eval/engine_names.c eval/isa_peak.c eval/session.c \
+               eval/session_weights.c eval/session_report.c eval/reference.c eval/elementwise.c \
+               eval/conv_depthwise_avx2.c eval/conv_depthwise_avx512.c eval/conv_pointwise_avx2.c \
+               eval/conv_pointwise_avx512.c eval/conv_window_avx2.c eval/conv_window_avx512.c eval/dense_avx2.c \
+               eval/dense_avx512.c eval/conv_winograd_avx2.c eval/conv_winograd_avx512.c eval/conv_winograd8_avx2.c \
+               eval/conv_winograd8_avx512.c eval/codebook_dense_avx2.c eval/codebook_dense_avx512.c \
+               eval/sparse_conv_avx2.c eval/sparse_conv_avx512.c eval/gemm_avx2.c eval/gemm_avx512.c eval/lrn_avx2.c \
+               eval/lrn_avx512.c eval/pool_avx2.c eval/pool_avx512.c
+EVAL_IMAGES := eval/image.c eval/image_jpeg.c eval/image_png.c eval/image_pnm.c eval/exif.c eval/resize.c \
+               eval/preprocess.c eval/dataset.c eval/dataset_folder.c eval/dataset_list.c eval/idx.c eval/cifar.c
 EVAL_REPORT := eval/metrics.c eval/evaluate.c eval/npy.c
-EVAL_SEARCH := eval/image_digest.c eval/allocate.c eval/probe.c eval/classic.c eval/sweep_cache.c eval/sensitivity.c eval/compress.c eval/compress_holdout.c eval/compress_search.c
+EVAL_SEARCH := eval/image_digest.c eval/allocate.c eval/probe.c eval/classic.c eval/sweep_cache.c eval/sensitivity.c \
+               eval/compress.c eval/compress_holdout.c eval/compress_search.c
 EVAL_CALIB := eval/model_part.c eval/columns.c eval/calibrate.c eval/collector.c eval/sequential.c
-EVAL_NEON := eval/codebook_dense_neon.c eval/conv_depthwise_neon.c eval/conv_pointwise_neon.c eval/conv_window_neon.c eval/conv_winograd8_neon.c eval/conv_winograd_neon.c eval/dense_neon.c eval/gemm_neon.c eval/lrn_neon.c eval/pool_neon.c eval/sparse_conv_neon.c
+EVAL_NEON := eval/codebook_dense_neon.c eval/conv_depthwise_neon.c eval/conv_pointwise_neon.c eval/conv_window_neon.c \
+             eval/conv_winograd8_neon.c eval/conv_winograd_neon.c eval/dense_neon.c eval/gemm_neon.c eval/lrn_neon.c \
+             eval/pool_neon.c eval/sparse_conv_neon.c
 EVAL := $(EVAL_ENGINE) $(EVAL_NEON) $(EVAL_IMAGES) $(EVAL_REPORT) $(EVAL_SEARCH) $(EVAL_CALIB)
 
 CMD := cmd/main.c cmd/options.c cmd/help.c cmd/progress.c cmd/report.c cmd/model_io.c cmd/model_facts.c cmd/subject.c \
@@ -60,7 +75,30 @@ CMD := cmd/main.c cmd/options.c cmd/help.c cmd/progress.c cmd/report.c cmd/model
 PROTOS := formats/onnx.proto
 
 # Unit tests: tests/unit/NAME.c each define `Suite *NAME(void)`; listed in tests/unit/suites.h as well.
-UNIT := tests/unit/main.c tests/unit/test_linalg.c tests/unit/test_moments.c tests/unit/test_compensate.c tests/unit/test_compensate_methods.c tests/unit/test_trellis.c tests/unit/test_compensate_trellis.c tests/unit/made_layer.c tests/unit/test_calibrate.c tests/unit/calibration_samples.c tests/unit/test_sequential.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c tests/unit/test_container.c tests/unit/test_range.c tests/unit/test_base.c tests/unit/test_late_library.c tests/unit/test_packed.c tests/unit/test_prune.c tests/unit/test_kmeans.c tests/unit/test_kmeans_entropy.c tests/unit/test_quantize.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c tests/unit/test_image_record.c tests/unit/test_allocate.c tests/unit/test_compress.c tests/unit/onnx_samples.c tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/kernel_problems.c tests/unit/test_kernels.c tests/unit/test_codebook_kernels.c tests/unit/test_sparse_kernels.c tests/plain/sqz_plain.c tests/plain/sqz_plain_section.c tests/plain/sqz_plain_side.c tests/plain/sqz_plain_huffman.c tests/plain/sqz_plain_range.c tests/unit/plain_compare.c tests/unit/test_plain_decoder.c tests/unit/test_cases_compression.c tests/unit/test_cases_formats.c tests/unit/test_cases_evaluation.c tests/unit/test_short_memory.c tests/unit/test_real_weights.c tests/unit/session_tools.c tests/unit/test_engine.c tests/unit/test_session.c
+UNIT := tests/unit/main.c tests/unit/test_linalg.c tests/unit/test_moments.c tests/unit/test_compensate.c \
+        tests/unit/test_compensate_methods.c tests/unit/test_trellis.c tests/unit/test_compensate_trellis.c \
+        tests/unit/made_layer.c tests/unit/test_calibrate.c tests/unit/calibration_samples.c \
+        tests/unit/test_sequential.c tests/unit/test_hdf5.c tests/unit/test_npy.c tests/unit/test_options.c \
+        tests/unit/test_evaluate.c tests/unit/test_cli.c cmd/options.c cmd/help.c cmd/preprocess_options.c \
+        cmd/rules_text.c tests/unit/torch_sample.c tests/unit/test_pickle.c tests/unit/test_pytorch.c \
+        tests/unit/test_checkpoint.c tests/unit/test_archs.c tests/unit/test_pytorch_shared.c \
+        tests/unit/reader_folder.c tests/unit/ncnn_samples.c tests/unit/test_caffe_text.c tests/unit/test_han.c \
+        tests/unit/test_ncnn.c tests/unit/test_ncnn_layers.c tests/unit/test_reader_logits.c \
+        tests/unit/packed_samples.c tests/unit/test_huffman.c tests/unit/test_gaps.c tests/unit/test_tensor_code.c \
+        tests/unit/test_container.c tests/unit/test_range.c tests/unit/test_base.c tests/unit/test_late_library.c \
+        tests/unit/test_packed.c tests/unit/test_prune.c tests/unit/test_kmeans.c tests/unit/test_kmeans_entropy.c \
+        tests/unit/test_quantize.c tests/unit/test_model.c tests/unit/image_samples.c tests/unit/test_image.c \
+        tests/unit/test_image_damage.c tests/unit/test_resize.c tests/unit/test_dataset.c \
+        tests/unit/test_dataset_raw.c tests/unit/test_metrics.c tests/unit/test_sha256.c \
+        tests/unit/test_image_record.c tests/unit/test_allocate.c tests/unit/test_compress.c tests/unit/onnx_samples.c \
+        tests/unit/test_onnx.c tests/unit/test_onnx_ops.c tests/unit/test_onnx_bad.c tests/unit/test_onnx_write.c \
+        tests/unit/test_onnx_logits.c tests/unit/random_nets.c tests/unit/kernel_problems.c tests/unit/test_kernels.c \
+        tests/unit/test_codebook_kernels.c tests/unit/test_sparse_kernels.c tests/plain/sqz_plain.c \
+        tests/plain/sqz_plain_section.c tests/plain/sqz_plain_side.c tests/plain/sqz_plain_huffman.c \
+        tests/plain/sqz_plain_range.c tests/unit/plain_compare.c tests/unit/test_plain_decoder.c \
+        tests/unit/test_cases_compression.c tests/unit/test_cases_formats.c tests/unit/test_cases_evaluation.c \
+        tests/unit/test_short_memory.c tests/unit/test_real_weights.c tests/unit/session_tools.c \
+        tests/unit/test_engine.c tests/unit/test_session.c
 
 # Commands that `sqz` answers to; each is installed as a link sqz-NAME.
 COMMANDS := import info prune quantize encode decode run eval export compare compress sensitivity

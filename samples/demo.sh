@@ -17,6 +17,7 @@ size_of() {
     esac
 }
 
+# The searches show a progress bar where there is a terminal.
 models=
 for net in fashion_squeezenet fashion_alexnet; do
     sqz-import "$samples/$net.pth" --labels "$samples/fashion-mnist/classes.txt" -q -o "$net.h5"
@@ -24,7 +25,7 @@ for net in fashion_squeezenet fashion_alexnet; do
     sqz-quantize "$net.pruned.h5" -q -o "$net.shared.h5"
     sqz-encode "$net.shared.h5" -q -o "$net.sqz"
     sqz-compress "$net.h5" --calib "$samples/fashion-mnist-calib" --calib-images 800 --probe-images 200 \
-        --target-size "$(size_of "$net")" --cache "$net.sweep" -q -o "$net.calibrated.sqz"
+        --target-size "$(size_of "$net")" --cache "$net.sweep" -o "$net.calibrated.sqz" >report
     models="$models $net.h5 $net.pruned.h5 $net.shared.h5 $net.sqz $net.calibrated.sqz"
 done
 
