@@ -60,6 +60,7 @@ START_TEST(convolutions_equal_the_reference) {
     for (size_t c = 0; c < sizeof channel_pairs / sizeof *channel_pairs; c++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             try_conv(channel_pairs[c][0], channel_pairs[c][1], sizes[s][0], sizes[s][1], *window, 1);
+    if (window->stride_h > 1) try_conv(3, 16, 224, 224, *window, 1); /* a first layer */
     try_conv(3, 16, 55, 55, *window, 1);
     try_conv(16, 3, 55, 29, *window, 1);
     assert_taken("conv_direct");
