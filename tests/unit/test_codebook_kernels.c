@@ -10,6 +10,7 @@
 #include "lib/infer.h"
 #include "lib/memory.h"
 #include "lib/parallel.h"
+#include "tests/unit/effort.h"
 #include "tests/unit/kernel_problems.h"
 #include "tests/unit/packed_samples.h"
 #include "tests/unit/random_nets.h"
@@ -114,8 +115,8 @@ START_TEST(dense_layers_of_few_values) {
     uint32_t n = codebooks[_i];
     for (size_t d = 0; d < 4; d++) {
         if (n == 256 && densities[d] < 1) continue; /* with zero that makes 257 */
-        for (size_t i = 0; i < 7; i++)
-            for (size_t o = 0; o < 7; o++) {
+        for (size_t i = 0; i < 7; i += EFFORT(1, 2))
+            for (size_t o = 0; o < 7; o += EFFORT(1, 2)) {
                 size_t in = features[i], out = features[o];
                 try_dense(in, out, shared_weights(in * out, in, n, densities[d], i * 8 + o), o % 2 ? 0.5f : INFINITY);
             }
@@ -167,7 +168,7 @@ START_TEST(convolutions_of_few_values) {
     const struct sqz_window *window = &windows[_i];
     size_t taps = (size_t)window->kernel_h * window->kernel_w;
     for (size_t c = 0; c < sizeof channels / sizeof *channels; c++)
-        for (size_t k = c % 2; k < sizeof codebooks / sizeof *codebooks; k += 2) {
+        for (size_t k = c % 2; k < sizeof codebooks / sizeof *codebooks; k += EFFORT(2, 6)) {
             size_t in = channels[c][0], out = channels[c][1], count = in * out * taps;
             double density = densities[1 + (c + k) % 3];
             if (codebooks[k] == 256) density = 1;
