@@ -210,7 +210,7 @@ deps-fuzz: deps ## install what the fuzzers need as well
 demo: build/release/sqz ## run both sample nets through the whole pipeline and print one table
 	$(Q)PATH="$(CURDIR)/build/release:$$PATH" samples/demo.sh
 
-# OpenBLAS is called from one thread; where its threaded build is installed, its own pool stays out of forked tests.
+# Each call to OpenBLAS works on the thread that made it, so its own pool would only idle in every forked test.
 check check-asan: export OPENBLAS_NUM_THREADS = 1
 
 check: build/$(MODE)/sqz build/$(MODE)/unit ## run the unit and command tests
